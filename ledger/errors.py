@@ -1,0 +1,111 @@
+"""Typed errors of the ledger. All derive from `DaichoError`; `retryable` tells a machine whether
+the same call may be tried again, and the message says so to people."""
+
+from blobstore.errors import DaichoError
+
+__all__ = [
+    "DaichoError",
+    "EmbeddedServerError",
+    "EmitterClosed",
+    "EventConflict",
+    "InvalidArtifactPath",
+    "InvalidEvent",
+    "InvalidName",
+    "LedgerClosed",
+    "MigrationNeeded",
+    "ProjectionStopped",
+    "PromptPackNotFound",
+    "RunNotFound",
+    "RunNotStarted",
+    "SettingsError",
+    "StoreError",
+    "StoreUnavailable",
+    "TenantConflict",
+    "TenantMismatch",
+    "TenantNotFound",
+    "TenantSuspended",
+    "VersionConflict",
+]
+
+
+class SettingsError(DaichoError, ValueError):
+    """A setting is missing, malformed or contradicts another."""
+
+
+class EmbeddedServerError(DaichoError):
+    """The embedded PostgreSQL could not be made or started."""
+
+
+class StoreUnavailable(DaichoError):
+    """PostgreSQL is configured and out of reach, or refuses work for the moment. An append that
+    ends with this error may have been recorded; repeating it with the same event ids is safe."""
+
+    retryable = True
+
+
+class StoreError(DaichoError):
+    """PostgreSQL answered with an error that trying again will not cure."""
+
+
+class MigrationNeeded(DaichoError):
+    """A database is at another schema revision than this code."""
+
+
+class InvalidName(DaichoError, ValueError):
+    """A tenant, run, step or pack id that is not well formed."""
+
+
+class InvalidEvent(DaichoError, ValueError):
+    """An event's payload is malformed; nothing was sent."""
+
+
+class EventConflict(DaichoError):
+    """An event with this id is recorded already, with other content. Nothing was written."""
+
+
+class VersionConflict(DaichoError):
+    """The stream is not at the version the caller expected. Nothing was written."""
+
+
+class EmitterClosed(DaichoError):
+    """The emitter was closed; the event was not sent."""
+
+
+class LedgerClosed(DaichoError):
+    """The ledger was closed; open it again."""
+
+
+class TenantNotFound(DaichoError, LookupError):
+    """No tenant with this id is in the catalogue."""
+
+
+class TenantSuspended(DaichoError):
+    """The tenant exists and is not accepting work."""
+
+
+class TenantConflict(DaichoError):
+    """A tenant with this id exists and differs from what was asked for."""
+
+
+class TenantMismatch(DaichoError):
+    """Something of one tenant was handed to another; nothing was read or written."""
+
+
+class InvalidArtifactPath(DaichoError, ValueError):
+    """An artifact path that is not `storage/{tenant_id}/{run_id}/{step}/{name}`."""
+
+
+class RunNotFound(DaichoError, LookupError):
+    """The tenant has recorded no event of this run."""
+
+
+class RunNotStarted(DaichoError):
+    """No `run.started` is recorded for this run, so no step of it may begin."""
+
+
+class PromptPackNotFound(DaichoError, LookupError):
+    """No prompt pack with this id is built in or stored for the tenant."""
+
+
+class ProjectionStopped(DaichoError):
+    """The projector met an event it could not project and stopped there."""
