@@ -1,0 +1,173 @@
+"""Events: facts in the past tense. `Event` goes in, `RecordedEvent` is what the store holds.
+
+stream    the ordered events of one run; `run_id` is its name
+position  1, 2, 3 … without gaps over all of a tenant's events
+version   1, 2, 3 … within a run
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
+from uuid import UUID, uuid4
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ledger.contract import payloads
+from ledger.contract.names import TENANT_STREAM, Name, TenantId, is_reserved
+from ledger.contract.times import UtcTime
+
+SCHEMA_VERSION = 1
+
+
+class EventType(StrEnum):
+    RUN_STARTED = "run.started"
+    RUN_SUCCEEDED = "run.succeeded"
+    RUN_FAILED = "run.failed"
+    RUN_CANCELLED = "run.cancelled"
+    STEP_STARTED = "step.started"
+    STEP_SUCCEEDED = "step.succeeded"
+    STEP_FAILED = "step.failed"
+    STEP_RETRYING = "step.retrying"
+    STEP_LOST = "step.lost"
+    REPAIR_APPLIED = "repair.applied"
+    ARTIFACT_STORED = "artifact.stored"
+    PROMPT_PACK_PUBLISHED = "prompt_pack.published"
+    PROMPT_PACK_REVISED = "prompt_pack.revised"
+    PROMPT_PACK_RETIRED = "prompt_pack.retired"
+    PROJECTION_REBUILT = "projection.rebuilt"
+    PAYLOAD_ERASED = "payload.erased"
+
+    @property
+    def is_administrative(self) -> bool:
+        """Administrative facts concern the tenant, not a run; they live in the stream `$tenant`."""
+        return self in _ADMINISTRATIVE
+
+    @property
+    def is_of_step(self) -> bool:
+        return self.value.startswith("step.")
+
+
+_ADMINISTRATIVE = frozenset(
+    {
+        EventType.PROMPT_PACK_PUBLISHED,
+        EventType.PROMPT_PACK_REVISED,
+        EventType.PROMPT_PACK_RETIRED,
+        EventType.PROJECTION_REBUILT,
+        EventType.PAYLOAD_ERASED,
+    }
+)
+
+EVENT_TYPES: dict[str, EventType] = {member.value: member for member in EventType}
+
+PAYLOAD_MODELS: dict[EventType, type[payloads.Payload]] = {
+    EventType.RUN_STARTED: payloads.RunStarted,
+    EventType.RUN_SUCCEEDED: payloads.RunSucceeded,
+    EventType.RUN_FAILED: payloads.RunFailed,
+    EventType.RUN_CANCELLED: payloads.RunCancelled,
+    EventType.STEP_STARTED: payloads.StepStarted,
+    EventType.STEP_SUCCEEDED: payloads.StepSucceeded,
+    EventType.STEP_FAILED: payloads.StepFailed,
+    EventType.STEP_RETRYING: payloads.StepRetrying,
+    EventType.STEP_LOST: payloads.StepLost,
+    EventType.REPAIR_APPLIED: payloads.RepairApplied,
+    EventType.ARTIFACT_STORED: payloads.ArtifactStored,
+    EventType.PROMPT_PACK_PUBLISHED: payloads.PromptPackChanged,
+    EventType.PROMPT_PACK_REVISED: payloads.PromptPackChanged,
+    EventType.PROMPT_PACK_RETIRED: payloads.PromptPackChanged,
+    EventType.PROJECTION_REBUILT: payloads.ProjectionRebuilt,
+    EventType.PAYLOAD_ERASED: payloads.PayloadErased,
+}
+
+
+class Event(BaseModel):
+    """A fact to be recorded. Constructing one checks the envelope; `emit` checks the payload.
+
+    `timestamp` is when it happened, aware, kept in UTC. `attempt` counts from 1. `actor` is who
+    or what did it; `traceparent` is W3C Trace Context. The same `event_id` is recorded once.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event_type: EventType
+    run_id: Name
+    step_id: Name | None = None
+    tenant_id: TenantId
+    payload: dict[str, Any] = Field(default_factory=dict)
+    timestamp: UtcTime = Field(default_factory=lambda: datetime.now(UTC))
+    event_id: UUID = Field(default_factory=uuid4)
+    attempt: int | None = Field(default=None, ge=1, lt=2**31)
+    actor: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]*$")
+    traceparent: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+    )
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+
+    @model_validator(mode="after")
+    def _stands_in_its_stream(self) -> Self:
+        if self.event_type.is_administrative != (self.run_id == TENANT_STREAM):
+            raise ValueError(
+                f"{self.event_type.value} in stream {self.run_id!r}: administrative facts, and only they, "
+                f"stand in {TENANT_STREAM!r}"
+            )
+        if self.run_id != TENANT_STREAM and is_reserved(self.run_id):
+            raise ValueError(f"run_id {self.run_id!r}: names that begin with '$' are reserved")
+        if self.event_type.is_of_step and self.step_id is None:
+            raise ValueError(f"{self.event_type.value} needs a step_id")
+        return self
+
+
+class RecordedEvent(NamedTuple):
+    """An event as the store holds it.
+
+    A tuple, because the read and append paths make one for every event. `data` is the exact
+    stored bytes of the payload, None once erased; `payload` decodes them. `event_type` is a
+    plain string where the event belongs to another application (an `eventsourcing` topic).
+    """
+
+    position: int
+    version: int
+    recorded_at: datetime
+    event_id: UUID
+    event_type: EventType | str
+    tenant_id: str
+    run_id: str
+    step_id: str | None
+    attempt: int | None
+    timestamp: datetime
+    actor: str | None
+    traceparent: str | None
+    schema_version: int
+    data: bytes | None
+
+    @property
+    def payload(self) -> dict[str, Any] | None:
+        """The payload as a dict; None where it was erased or is not one of the ledger's own."""
+        if self.data is None or not isinstance(self.event_type, EventType):
+            return None
+        decoded: dict[str, Any] = orjson.loads(self.data)
+        return decoded
+
+    @property
+    def is_erased(self) -> bool:
+        return self.data is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; times as ISO 8601 in UTC."""
+        return {
+            "position": self.position,
+            "version": self.version,
+            "event_id": str(self.event_id),
+            "event_type": str(self.event_type),
+            "tenant_id": self.tenant_id,
+            "run_id": self.run_id,
+            "step_id": self.step_id,
+            "attempt": self.attempt,
+            "timestamp": self.timestamp.isoformat(),
+            "recorded_at": self.recorded_at.isoformat(),
+            "actor": self.actor,
+            "traceparent": self.traceparent,
+            "schema_version": self.schema_version,
+            "erased": self.is_erased,
+            "payload": self.payload,
+        }

@@ -1,0 +1,60 @@
+"""The body of both `migrations/*/env.py`: runs a history on the connection it is handed, or, from
+the alembic command line, on the databases that the settings and the catalogue name."""
+
+import asyncio
+from typing import Any
+
+from sqlalchemy import MetaData, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger.control.catalogue import Catalogue
+from ledger.control.migrations import SCHEMA, History, owner_engine, run_sync, upgrade_control
+from ledger.control.server import open_server
+from ledger.settings import Settings
+from ledger.store.server import DatabaseServer
+
+
+def run_environment(context: Any, history: History, metadata: MetaData) -> None:
+    """`context` is Alembic's. `-x tenant=ID` picks one tenant."""
+
+    def migrate(connection: Connection) -> None:
+        _migrate(connection, context, history, metadata)
+
+    async def from_command_line() -> None:
+        only = context.get_x_argument(as_dictionary=True).get("tenant")
+        async with open_server(Settings()) as server:
+            for engine in await _engines(server, history, only):
+                await run_sync(engine, migrate)
+
+    connection = context.config.attributes.get("connection")
+    if connection is not None:
+        migrate(connection)
+    else:
+        asyncio.run(from_command_line())
+
+
+async def _engines(server: DatabaseServer, history: History, only: str | None) -> list[AsyncEngine]:
+    if history == "control":
+        return [server.engine(connections_max=1)]
+    await upgrade_control(server)  # without a catalogue there is nothing to ask
+    async with Catalogue.open(server) as catalogue:
+        tenants = [await catalogue.get(only)] if only else await catalogue.list()
+    return [owner_engine(tenant.database_on(server)) for tenant in tenants]
+
+
+def _migrate(connection: Connection, context: Any, history: History, metadata: MetaData) -> None:
+    schema = SCHEMA[history]
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        version_table_schema=schema,
+        include_schemas=True,
+    )
+    with context.begin_transaction():
+        # Two migrators of one database run one after the other; the second finds it done.
+        lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+        connection.execute(lock, {"name": f"daicho.migrate.{history}"})
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+        context.run_migrations()
+    connection.commit()

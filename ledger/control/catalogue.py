@@ -1,0 +1,110 @@
+"""Catalogue: which tenants there are, in which database, under which blob prefix."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+import asyncpg
+
+from ledger.contract.names import tenant_id_problem
+from ledger.errors import InvalidName, TenantNotFound
+from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+from ledger.store.server import Connection, DatabaseServer
+from ledger.store.statements import load_statements
+from ledger.store.tenant_database import TenantDatabase
+
+_SQL = load_statements("ledger.control", "queries.sql")
+CONNECTIONS_MAX = 2
+
+TenantStatus = Literal["creating", "active", "suspended"]
+
+
+@dataclass(frozen=True)
+class TenantRecord:
+    tenant_id: str
+    name: str
+    status: TenantStatus
+    database_name: str
+    blob_prefix: str
+    created_at: datetime
+
+    def database_on(self, server: DatabaseServer) -> TenantDatabase:
+        return TenantDatabase(self.tenant_id, self.database_name, server)
+
+
+class Catalogue:
+    def __init__(self, server: DatabaseServer, pool: asyncpg.Pool) -> None:
+        self._server = server
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, server: DatabaseServer) -> AsyncIterator["Catalogue"]:
+        async def connect(*_args: object, **_options: object) -> Connection:
+            return await server.connect()
+
+        pool = await asyncpg.create_pool(min_size=0, max_size=CONNECTIONS_MAX, connect=connect)
+        try:
+            yield cls(server, pool)
+        finally:
+            pool.terminate()  # nothing is in flight: every statement here commits by itself
+
+    async def list(self) -> list[TenantRecord]:
+        return [_record(row) for row in await self._fetch("list_tenants")]
+
+    async def find(self, tenant_id: str) -> TenantRecord | None:
+        """Raises InvalidName before it asks, where no tenant can have this id."""
+        if problem := tenant_id_problem(tenant_id):
+            raise InvalidName(
+                f"{tenant_id!r} is not a tenant id", expected=problem, fix="Correct the tenant id"
+            )
+        rows = await self._fetch("find_tenant", tenant_id)
+        return _record(rows[0]) if rows else None
+
+    async def get(self, tenant_id: str) -> TenantRecord:
+        """A tenant whose making was finished; raises TenantNotFound."""
+        tenant = await self.find(tenant_id)
+        if tenant is None or tenant.status == "creating":
+            raise TenantNotFound(
+                f"There is no tenant {tenant_id!r}",
+                found="an interrupted creation of it" if tenant else None,
+                fix=f"Create it with `daicho tenant create {tenant_id}`; `daicho tenant list` shows all",
+            )
+        return tenant
+
+    async def reserve(self, tenant_id: str, name: str) -> TenantRecord:
+        """The tenant's row, made with a random database name where there is none yet."""
+        random_name = f"t_{uuid4().hex}"
+        await self._fetch("reserve_tenant", tenant_id, name, random_name, random_name)
+        tenant = await self.find(tenant_id)
+        assert tenant is not None
+        return tenant
+
+    async def set_status(self, tenant_id: str, status: TenantStatus) -> None:
+        await self._fetch("set_status", tenant_id, status)
+
+    @asynccontextmanager
+    async def locked(self, tenant_id: str) -> AsyncIterator[Connection]:
+        """A connection to the control database that holds the tenant's provisioning lock."""
+        connection = await self._server.connect()
+        try:
+            await connection.execute("SET lock_timeout = '60s'")
+            await connection.execute(_SQL["lock_tenant"], tenant_id)
+            yield connection
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, f"provisioning {tenant_id!r}", self._server.name) from error
+        finally:
+            await connection.close()  # which frees the lock
+
+    async def _fetch(self, statement: str, *arguments: Any) -> Any:
+        try:
+            return await self._pool.fetch(_SQL[statement], *arguments)
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, "asking the catalogue", self._server.name) from error
+
+
+def _record(row: Any) -> TenantRecord:
+    return TenantRecord(*row)

@@ -1,0 +1,33 @@
+-- What the catalogue is asked.
+
+-- name: lock_tenant
+-- One provisioner per tenant; held by the session until it is closed or unlocked.
+SELECT pg_advisory_lock(hashtextextended('daicho.provision:' || $1, 0))
+
+-- name: reserve_tenant
+INSERT INTO control.tenants (tenant_id, name, status, database_name, blob_prefix)
+VALUES ($1, $2, 'creating', $3, $4)
+ON CONFLICT (tenant_id) DO NOTHING
+
+-- name: find_tenant
+SELECT tenant_id, name, status, database_name, blob_prefix, created_at
+  FROM control.tenants WHERE tenant_id = $1
+
+-- name: list_tenants
+SELECT tenant_id, name, status, database_name, blob_prefix, created_at
+  FROM control.tenants ORDER BY tenant_id
+
+-- name: set_status
+UPDATE control.tenants SET status = $2 WHERE tenant_id = $1
+
+-- name: role_exists
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)
+
+-- name: database_exists
+SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)
+
+-- name: is_superuser
+SELECT rolsuper FROM pg_roles WHERE rolname = current_user
+
+-- name: set_identity
+INSERT INTO ledger.identity (tenant_id) VALUES ($1) ON CONFLICT DO NOTHING

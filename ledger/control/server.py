@@ -1,0 +1,50 @@
+"""The PostgreSQL of the settings: the configured one, or the embedded one, started."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from ledger.control.embedded import EmbeddedPostgres
+from ledger.settings import Settings
+from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+from ledger.store.server import DatabaseServer, server_at_url
+
+CONTROL_DATABASE = "daicho_control"
+
+
+@asynccontextmanager
+async def open_server(settings: Settings) -> AsyncIterator[DatabaseServer]:
+    """The server whose default database is the control database; embedded, it stops with its last user."""
+    if settings.database_url is not None:
+        yield server_at_url(
+            settings.database_url.get_secret_value(),
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+        )
+        return
+    embedded = await asyncio.to_thread(EmbeddedPostgres.start, settings.home)
+    try:
+        server = DatabaseServer(
+            name=f"embedded PostgreSQL in {settings.home}",
+            database=CONTROL_DATABASE,
+            address=embedded.connect_kwargs(),
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+        )
+        await _ensure_control_database(server)
+        yield server
+    finally:
+        await asyncio.to_thread(embedded.close)
+
+
+async def _ensure_control_database(server: DatabaseServer) -> None:
+    connection = await server.connect("postgres")
+    try:
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", CONTROL_DATABASE):
+            await connection.execute(f"CREATE DATABASE {CONTROL_DATABASE} TEMPLATE template0 ENCODING 'UTF8'")
+    except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
+        pass  # another process was faster
+    except POSTGRES_ERRORS as error:
+        raise store_error(error, "making the control database", server.name) from error
+    finally:
+        await connection.close()

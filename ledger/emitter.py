@@ -1,0 +1,216 @@
+"""EventEmitter: appends with group commit.
+
+Every `emit` waits for its own durable commit; whatever queues up while one commit is in flight
+goes into the next. No timer, so a lone writer waits for nobody. The queue is bounded: when it
+is full, `emit` waits for room before it takes a place.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger.contract.events import Event, RecordedEvent
+from ledger.errors import EmitterClosed, InvalidEvent, StoreUnavailable, TenantMismatch
+from ledger.logs import get_logger
+from ledger.store.append import Group, Outcome, encode_group
+from ledger.store.event_store import EventStore
+
+RETRY_PAUSE_SECONDS_MIN = 0.05
+RETRY_PAUSE_SECONDS_MAX = 2.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class EmitterLimits:
+    queue_events_max: int = 10_000
+    queue_bytes_max: int = 64 * 2**20
+    batch_events_max: int = 1_000
+    deadline_seconds: float = 30.0
+
+
+@dataclass(eq=False, slots=True)
+class _Pending:
+    """A group that waits for its commit. `deadline` is on the monotonic clock."""
+
+    group: Group
+    events: int
+    size_bytes: int
+    deadline: float
+    done: asyncio.Future[list[RecordedEvent]]
+
+
+class EventEmitter:
+    """Emits events of one tenant. Use it from one event loop."""
+
+    def __init__(self, store: EventStore, limits: EmitterLimits | None = None) -> None:
+        self._store = store
+        self._limits = limits or EmitterLimits()
+        self._queue: deque[_Pending] = deque()
+        self._queued_events = 0
+        self._queued_bytes = 0
+        self._waiting_for_room: deque[_Pending] = deque()
+        self._sender: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def queue_depth(self) -> int:
+        """Events accepted and not yet sent."""
+        return self._queued_events
+
+    async def emit(self, event: Event) -> RecordedEvent:
+        """Record `event`; returns once its commit is durable.
+
+        Raises InvalidEvent or TenantMismatch before anything is sent, EventConflict where the id
+        is recorded with other content, StoreUnavailable where no commit was confirmed within the
+        deadline (repeating it with the same event is safe), EmitterClosed.
+        """
+        [recorded] = await self.emit_many([event])
+        return recorded
+
+    async def emit_many(
+        self, events: Sequence[Event], *, expected_version: int | None = None
+    ) -> list[RecordedEvent]:
+        """Record `events` in one atomic append, in order: all of them or none."""
+        if self._closed:
+            raise EmitterClosed("The emitter is closed", fix="Emit while the ledger is open")
+        if not events:
+            return []
+        self._check(events)
+        group = encode_group(events, expected_version)
+        loop = asyncio.get_running_loop()
+        deadline = time.monotonic() + self._limits.deadline_seconds
+        pending = _Pending(group, len(events), group.size_bytes, deadline, loop.create_future())
+        self._waiting_for_room.append(pending)
+        self._admit()
+        if self._sender is None:
+            self._sender = loop.create_task(self._send_all(), name=f"daicho-emitter-{self._store.tenant_id}")
+        # A waiter that is cancelled cancels its future alone: what is not sent yet is passed over,
+        # what is in flight is recorded with its neighbours.
+        return await pending.done
+
+    async def close(self) -> None:
+        """Refuses new events and waits until all others are acknowledged or failed."""
+        self._closed = True
+        if self._sender is not None:
+            await asyncio.wait([self._sender])
+
+    def _check(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.tenant_id != self._store.tenant_id:
+                raise TenantMismatch(
+                    "The event belongs to another tenant",
+                    expected=f"tenant_id {self._store.tenant_id!r}",
+                    found=f"tenant_id {event.tenant_id!r}",
+                    fix="Emit it through its own tenant",
+                )
+        if len(events) > self._limits.batch_events_max:
+            raise InvalidEvent(
+                "Too many events for one atomic append",
+                expected=f"at most {self._limits.batch_events_max}",
+                found=str(len(events)),
+                fix="Emit them in several calls",
+            )
+
+    def _admit(self) -> None:
+        """Moves groups into the queue while it has room, first come, first served."""
+        while self._waiting_for_room and self._has_room(self._waiting_for_room[0]):
+            pending = self._waiting_for_room.popleft()
+            if not pending.done.done():
+                self._queue.append(pending)
+                self._queued_events += pending.events
+                self._queued_bytes += pending.size_bytes
+
+    def _has_room(self, pending: _Pending) -> bool:
+        # An empty queue takes anything, or a group as large as the bound would wait for ever.
+        return not self._queue or (
+            self._queued_events + pending.events <= self._limits.queue_events_max
+            and self._queued_bytes + pending.size_bytes <= self._limits.queue_bytes_max
+        )
+
+    def _next_batch(self) -> list[_Pending]:
+        batch: list[_Pending] = []
+        events = 0
+        while self._queue and (not batch or events + self._queue[0].events <= self._limits.batch_events_max):
+            pending = self._take()
+            if not pending.done.done():
+                batch.append(pending)
+                events += pending.events
+        self._admit()
+        return batch
+
+    def _take(self) -> _Pending:
+        pending = self._queue.popleft()
+        self._queued_events -= pending.events
+        self._queued_bytes -= pending.size_bytes
+        return pending
+
+    async def _send_all(self) -> None:
+        try:
+            while self._queue:
+                await self._send(self._next_batch())
+        except BaseException as error:
+            # The loop is being torn down, or this is a bug: nobody may wait for ever.
+            self._fail_all(error)
+            raise
+        finally:
+            self._sender = None
+
+    async def _send(self, batch: list[_Pending]) -> None:
+        """One commit for `batch`, tried again by event id until it is confirmed or too late."""
+        pause_seconds = RETRY_PAUSE_SECONDS_MIN
+        while batch:
+            try:
+                outcomes = await self._store.append_groups([pending.group for pending in batch])
+            except StoreUnavailable as error:
+                self._fail_late(batch, error)
+                batch = [pending for pending in batch if not pending.done.done()]
+                if batch:
+                    log.warning("emit_retry", problem=error.problem, groups=len(batch), pause_seconds=pause_seconds)
+                    await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                    pause_seconds = min(pause_seconds * 2, RETRY_PAUSE_SECONDS_MAX)
+            except Exception as error:
+                for pending in batch:
+                    _settle(pending, error)
+                return
+            except BaseException:
+                for pending in batch:
+                    _settle(pending, _unconfirmed("the emitter was stopped"))
+                raise
+            else:
+                for pending, outcome in zip(batch, outcomes, strict=True):
+                    _settle(pending, outcome)
+                return
+
+    def _fail_late(self, batch: list[_Pending], error: StoreUnavailable) -> None:
+        """Everyone whose deadline is over hears so now, also those who were not yet sent."""
+        now = time.monotonic()
+        for pending in (*batch, *self._queue, *self._waiting_for_room):
+            if now >= pending.deadline:
+                _settle(pending, _unconfirmed(error.problem))
+
+    def _fail_all(self, error: BaseException) -> None:
+        for pending in (*self._queue, *self._waiting_for_room):
+            _settle(pending, EmitterClosed(f"The emitter stopped: {type(error).__name__} {error}"))
+        self._queue.clear()
+        self._waiting_for_room.clear()
+        self._queued_events = self._queued_bytes = 0
+
+
+def _settle(pending: _Pending, outcome: Outcome | Exception) -> None:
+    if pending.done.done():
+        return
+    if isinstance(outcome, Exception):
+        pending.done.set_exception(outcome)
+    else:
+        pending.done.set_result(outcome)
+
+
+def _unconfirmed(problem: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"No commit was confirmed before the deadline: {problem}",
+        fix="The events are recorded once or not at all; emit the same events again to find out",
+    )

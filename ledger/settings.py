@@ -1,0 +1,112 @@
+"""Settings: read from the environment, checked before anything is opened.
+
+Nothing set means embedded: PostgreSQL from the wheel and blobs in a folder, both under
+`DAICHO_HOME`. `DAICHO_DATABASE_URL` means server mode: that PostgreSQL, and blobs in MinIO.
+What is configured is used or is an error; nothing is tried instead.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ledger.errors import SettingsError
+
+MINIO_FIELDS = ("endpoint", "access_key", "secret_key", "use_ssl", "bucket", "region")
+URL_SCHEMES = ("postgresql://", "postgres://", "postgresql+asyncpg://")
+
+
+def _default_home() -> Path:
+    # PostgreSQL refuses to run as root, and another user cannot enter root's private home.
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    return Path("/var/lib/daicho") if as_root else Path(platformdirs.user_data_dir("daicho", appauthor=False))
+
+
+class Settings(BaseSettings):
+    """Every field can be given by keyword or by the environment variable named beside it."""
+
+    model_config = SettingsConfigDict(env_prefix="DAICHO_", extra="forbid", frozen=True)
+
+    home: Path = Field(default_factory=_default_home)
+    database_url: SecretStr | None = None
+    blobs: Literal["filesystem", "minio"] | None = None
+
+    minio_endpoint: str = Field(default="localhost:9000", validation_alias="MINIO_ENDPOINT")
+    minio_access_key: str = Field(default="minioadmin", validation_alias="MINIO_ACCESS_KEY")
+    minio_secret_key: SecretStr = Field(
+        default=SecretStr("minioadmin"), validation_alias="MINIO_SECRET_KEY"
+    )
+    minio_use_ssl: bool = Field(default=False, validation_alias="MINIO_USE_SSL")
+    minio_bucket: str = Field(default="seo-gen-artifacts", validation_alias="MINIO_BUCKET")
+    minio_region: str | None = Field(default=None, validation_alias="MINIO_REGION")
+
+    projection: Literal["background", "external"] = "background"
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+
+    connect_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    emit_deadline_seconds: float = Field(default=30.0, gt=0, le=3600)
+    emit_queue_events_max: int = Field(default=10_000, ge=1, le=1_000_000)
+    emit_queue_bytes_max: int = Field(default=64 * 2**20, ge=2**20, le=2**32)
+    emit_batch_events_max: int = Field(default=1_000, ge=1, le=10_000)
+    reader_connections_max: int = Field(default=4, ge=1, le=100)
+
+    def __init__(self, **values: Any) -> None:
+        # Fields with an alias are still given by their own name in Python.
+        renamed = {
+            f"MINIO_{name.upper()}": values.pop(f"minio_{name}")
+            for name in MINIO_FIELDS
+            if f"minio_{name}" in values
+        }
+        try:
+            super().__init__(**values, **renamed)
+        except ValidationError as error:
+            raise _settings_error(error) from None
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        if self.database_url is not None:
+            self._check_url(self.database_url.get_secret_value())
+        given = sorted(name for name in self.model_fields_set if name.startswith("minio_"))
+        if given and self.blob_backend != "minio":
+            raise SettingsError(
+                f"{given[0].upper()} is set, and blobs go to the file system",
+                expected="DAICHO_DATABASE_URL (server mode) or DAICHO_BLOBS=minio beside MINIO_* settings",
+                found="DAICHO_BLOBS=filesystem" if self.blobs else "neither",
+                fix="Set one of them, or take the MINIO_* settings away",
+            )
+        return self
+
+    @staticmethod
+    def _check_url(url: str) -> None:
+        if not url.startswith(URL_SCHEMES):
+            raise SettingsError(
+                "DAICHO_DATABASE_URL is not a PostgreSQL URL",
+                expected="postgresql://user:password@host:port/database",
+                found=f"a value that begins with {url.split(':', 1)[0][:20]!r}",
+                fix="Set it, or unset it for the embedded PostgreSQL",
+            )
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.database_url is None
+
+    @property
+    def blob_backend(self) -> Literal["filesystem", "minio"]:
+        if self.blobs is not None:
+            return self.blobs
+        return "filesystem" if self.is_embedded else "minio"
+
+
+def _settings_error(error: ValidationError) -> SettingsError:
+    # Never the input value: it may be a password.
+    problems = "; ".join(f"{_variable(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False))
+    return SettingsError(f"Settings are not valid: {problems}", fix="Correct the setting named")
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = str(location[0]) if location else "settings"
+    return name if name.startswith("MINIO_") else f"DAICHO_{name.upper()}"

@@ -1,0 +1,139 @@
+"""Append: groups of encoded events to one call of `append_events_v1`, and its answer back.
+
+group    the events of one `emit` or `emit_many`: recorded whole or not at all
+outcome  of a group: its recorded events, or the error that is that caller's alone
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from ledger.contract.events import Event, RecordedEvent
+from ledger.errors import DaichoError, EventConflict, VersionConflict
+from ledger.store.codec import encode_payload
+
+SALT_BYTES = 16
+
+
+class EncodedEvent(NamedTuple):
+    event: Event
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """`expected_version` is the stream's version before the group's first event, or None."""
+
+    events: tuple[EncodedEvent, ...]
+    expected_version: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(encoded.data) for encoded in self.events)
+
+
+Outcome = list[RecordedEvent] | DaichoError
+
+
+def encode_group(events: Sequence[Event], expected_version: int | None = None) -> Group:
+    return Group(tuple(EncodedEvent(event, encode_payload(event)) for event in events), expected_version)
+
+
+def append_arguments(groups: Sequence[Group]) -> tuple[Any, ...]:
+    """The arguments of `append_events_v1` in their order, one array per column."""
+    encoded = [item for group in groups for item in group.events]
+    events = [item.event for item in encoded]
+    salts = os.urandom(SALT_BYTES * len(events))
+    return (
+        [len(group.events) for group in groups],
+        [event.event_id for event in events],
+        [event.run_id for event in events],
+        [event.event_type.value for event in events],
+        [event.step_id for event in events],
+        [event.attempt for event in events],
+        [event.actor for event in events],
+        [event.traceparent for event in events],
+        [event.schema_version for event in events],
+        [event.timestamp for event in events],
+        [item.data for item in encoded],
+        [salts[start : start + SALT_BYTES] for start in range(0, len(salts), SALT_BYTES)],
+        _expected_versions(groups),
+    )
+
+
+def _expected_versions(groups: Sequence[Group]) -> list[int | None] | None:
+    if all(group.expected_version is None for group in groups):
+        return None
+    expected: list[int | None] = []
+    for group in groups:
+        expected.append(group.expected_version)
+        expected.extend([None] * (len(group.events) - 1))
+    return expected
+
+
+def outcomes_of(groups: Sequence[Group], answer: Any) -> list[Outcome]:
+    """One outcome per group from the function's answer (four arrays, one item per event)."""
+    verdicts: list[str] | None = answer["outcomes"]
+    positions: list[int] = answer["positions"]
+    versions: list[int] = answer["versions"]
+    recorded_at: list[datetime] = answer["recorded_at"]
+    outcomes: list[Outcome] = []
+    first = 0
+    for group in groups:
+        indexes = range(first, first + len(group.events))
+        first += len(group.events)
+        refused = None if verdicts is None else _refused(verdicts, indexes)
+        if refused is not None:
+            assert verdicts is not None
+            event = group.events[refused - indexes.start].event
+            outcomes.append(_error(event, verdicts[refused], positions[refused], versions[refused], group))
+            continue
+        outcomes.append(
+            [
+                _recorded(item, positions[index], versions[index], recorded_at[index])
+                for item, index in zip(group.events, indexes, strict=True)
+            ]
+        )
+    return outcomes
+
+
+def _refused(verdicts: list[str], indexes: range) -> int | None:
+    return next((index for index in indexes if verdicts[index] in {"conflict", "stale"}), None)
+
+
+def _recorded(item: EncodedEvent, position: int, version: int, recorded_at: datetime) -> RecordedEvent:
+    event, data = item
+    return RecordedEvent(
+        position,
+        version,
+        recorded_at,
+        event.event_id,
+        event.event_type,
+        event.tenant_id,
+        event.run_id,
+        event.step_id,
+        event.attempt,
+        event.timestamp,
+        event.actor,
+        event.traceparent,
+        event.schema_version,
+        data,
+    )
+
+
+def _error(event: Event, verdict: str, position: int, version: int, group: Group) -> DaichoError:
+    if verdict == "conflict":
+        return EventConflict(
+            f"Event id {event.event_id} is recorded already, with other content",
+            expected=f"the {event.event_type.value} of run {event.run_id!r} that position {position} holds",
+            found="another type, run, step, attempt, schema version or payload",
+            fix="Nothing of this call was written. Give a new fact a new event_id",
+        )
+    return VersionConflict(
+        f"Run {event.run_id!r} is not at the expected version",
+        expected=f"version {group.expected_version}",
+        found=f"version {version}",
+        fix="Nothing of this call was written. Read the run again and decide anew",
+    )

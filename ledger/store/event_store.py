@@ -1,0 +1,169 @@
+"""EventStore: the append-only log of one tenant. Appends are durable when they return; positions
+run 1, 2, 3 … without gaps, and a reader at position p has seen everything up to p, for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from ledger.contract.events import EVENT_TYPES, Event, RecordedEvent
+from ledger.errors import DaichoError
+from ledger.store.append import Group, Outcome, append_arguments, encode_group, outcomes_of
+from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+from ledger.store.server import Connection
+from ledger.store.statements import load_statements
+from ledger.store.tenant_database import Role, TenantDatabase
+from ledger.store.wakeup import Wakeup
+
+_SQL = load_statements("ledger.store", "queries.sql")
+MAX_POSITION = 2**63 - 1
+READ_LIMIT_MAX = 10_000
+POLL_SECONDS = 0.1
+
+
+def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
+    """A row of the read statements as a RecordedEvent."""
+    event_type = row[4]
+    return RecordedEvent(
+        row[0],
+        row[1],
+        row[2],
+        row[3],
+        EVENT_TYPES.get(event_type, event_type),
+        tenant_id,
+        row[5],
+        row[6],
+        row[7],
+        row[8],
+        row[9],
+        row[10],
+        row[11],
+        row[12],
+    )
+
+
+class EventStore:
+    """Reads go through a small pool in the reader role; appends through one connection in the
+    writer role, one call at a time: commits of a tenant queue at its head row anyway."""
+
+    def __init__(
+        self, database: TenantDatabase, readers: asyncpg.Pool, *, deadline_seconds: float
+    ) -> None:
+        self.database = database
+        self.appended = Wakeup()
+        self._readers = readers
+        self._deadline_seconds = deadline_seconds
+        self._writer: Connection | None = None
+        self._writing = asyncio.Lock()
+
+    @classmethod
+    async def open(
+        cls, database: TenantDatabase, *, reader_connections_max: int = 4, deadline_seconds: float = 30.0
+    ) -> "EventStore":
+        """Opens no connection yet; the first use does."""
+        readers = await database.pool(Role.READER, reader_connections_max)
+        return cls(database, readers, deadline_seconds=deadline_seconds)
+
+    @property
+    def tenant_id(self) -> str:
+        return self.database.tenant_id
+
+    async def append(
+        self, events: Sequence[Event], *, expected_version: int | None = None
+    ) -> list[RecordedEvent]:
+        """Append `events` as one atomic group and return them as recorded, in order.
+
+        Ids recorded before, with the same content, return their first recording. Raises
+        InvalidEvent before anything is sent, EventConflict, VersionConflict, StoreUnavailable.
+        """
+        [outcome] = await self.append_groups([encode_group(events, expected_version)])
+        if isinstance(outcome, DaichoError):
+            raise outcome
+        return outcome
+
+    async def append_groups(self, groups: Sequence[Group]) -> list[Outcome]:
+        """Append several groups in one commit; each has its own outcome. After StoreUnavailable
+        they may be recorded or not; calling again with the same ids tells."""
+        arguments = append_arguments(groups)
+        async with self._writing:
+            try:
+                if self._writer is None or self._writer.is_closed():
+                    self._writer = await self.database.connect(Role.WRITER)
+                answer = await self._writer.fetchrow(
+                    _SQL["append"], *arguments, timeout=self._deadline_seconds
+                )
+            except POSTGRES_ERRORS as error:
+                self._drop_writer()
+                raise store_error(error, "appending", self.database.server.name) from error
+            except BaseException:
+                # Cancelled in mid-flight: the answer of this call must not meet the next one.
+                self._drop_writer()
+                raise
+        self.appended.notify()
+        return outcomes_of(groups, answer)
+
+    async def head(self) -> int:
+        """The last position; 0 where nothing is recorded."""
+        position: int = await self._fetchval("head")
+        return position
+
+    async def read(self, after: int = 0, limit: int = 1_000) -> list[RecordedEvent]:
+        """Up to `limit` events with positions greater than `after`, in order of position."""
+        return await self._read("read", after, min(limit, READ_LIMIT_MAX))
+
+    async def read_run(
+        self, run_id: str, upto: int | None = None, *, after_version: int = 0, limit: int | None = None
+    ) -> list[RecordedEvent]:
+        """A run's events in order of version, those at positions up to `upto` (all when None)."""
+        upto = MAX_POSITION if upto is None else upto
+        return await self._read("read_stream", run_id, after_version, upto, limit)
+
+    async def last_position_at(self, run_id: str, time: datetime) -> int:
+        """The position of the run's last event recorded at or before `time`; 0 where none was."""
+        return await self._fetchval("last_position_at", run_id, time) or 0
+
+    async def has_event(self, run_id: str, event_type: str) -> bool:
+        found: bool = await self._fetchval("stream_has_type", run_id, event_type)
+        return found
+
+    async def subscribe(self, after: int = 0, *, batch: int = 500) -> AsyncIterator[RecordedEvent]:
+        """Every event after position `after`, in order: those that are there, then live ones."""
+        while True:
+            seen = self.appended.generation
+            events = await self.read(after, batch)
+            for event in events:
+                yield event
+                after = event.position
+            if not events:
+                # Events of other processes give no sign here, so it also looks by itself.
+                await self.appended.wait(seen, POLL_SECONDS)
+
+    async def close(self) -> None:
+        async with self._writing:
+            if self._writer is not None:
+                await self._writer.close(timeout=5)
+                self._writer = None
+        try:
+            await asyncio.wait_for(self._readers.close(), 5)
+        except TimeoutError:
+            self._readers.terminate()
+
+    async def _read(self, statement: str, *arguments: Any) -> list[RecordedEvent]:
+        try:
+            rows = await self._readers.fetch(_SQL[statement], *arguments)
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, "reading events", self.database.server.name) from error
+        return [recorded_event(self.tenant_id, row) for row in rows]
+
+    async def _fetchval(self, statement: str, *arguments: Any) -> Any:
+        try:
+            return await self._readers.fetchval(_SQL[statement], *arguments)
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, "reading events", self.database.server.name) from error
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.terminate()
+            self._writer = None

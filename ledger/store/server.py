@@ -1,0 +1,93 @@
+"""DatabaseServer: where a PostgreSQL is, and the one way to connect to a database on it.
+
+Addresses are keyword arguments throughout: no DSN is ever put together from names.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from ledger.errors import SettingsError
+from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+
+Connection = asyncpg.Connection
+_URL_OPTIONS = {"sslmode": "ssl", "ssl": "ssl"}
+
+
+@dataclass(frozen=True)
+class DatabaseServer:
+    """`address` holds asyncpg's keyword arguments, the password among them: it is never shown."""
+
+    name: str
+    database: str
+    address: dict[str, Any] = field(repr=False)
+    connect_timeout_seconds: float = 10.0
+
+    async def connect(
+        self, database: str | None = None, *, role: str | None = None, **settings: str
+    ) -> Connection:
+        """A new connection, its session in `role` from the start (so RESET ROLE returns to it)."""
+        session = {"application_name": "daicho", "timezone": "UTC", **settings}
+        if role is not None:
+            session["role"] = role
+        try:
+            return await asyncpg.connect(
+                **self.address,
+                database=database or self.database,
+                timeout=self.connect_timeout_seconds,
+                server_settings=session,
+            )
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, "connecting", self.name) from error
+
+    def engine(
+        self, connect: Callable[[], Awaitable[Connection]] | None = None, *, connections_max: int = 5
+    ) -> AsyncEngine:
+        """An SQLAlchemy engine whose connections are made by `connect` (default: this one's)."""
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=connect or self.connect,
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=connections_max,
+            max_overflow=0,
+            pool_pre_ping=True,
+        )
+
+
+def server_at_url(url: str, *, connect_timeout_seconds: float) -> DatabaseServer:
+    """The server that `url` (postgresql://user:password@host:port/database?sslmode=…) names."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise SettingsError(
+            "DAICHO_DATABASE_URL cannot be read",
+            expected="postgresql://user:password@host:port/database",
+            fix="Percent-encode special characters of the password",
+        ) from None
+    address: dict[str, Any] = {
+        "host": parsed.query.get("host") or parsed.host,
+        "port": parsed.port,
+        "user": parsed.username,
+        "password": parsed.password,
+    }
+    for option, value in parsed.query.items():
+        if option in _URL_OPTIONS:
+            address[_URL_OPTIONS[option]] = value
+        elif option != "host":
+            raise SettingsError(
+                f"DAICHO_DATABASE_URL has the option {option!r}",
+                expected=f"no other option than host, {', '.join(sorted(_URL_OPTIONS))}",
+                fix="Take it away",
+            )
+    return DatabaseServer(
+        name=parsed.set(query={}).render_as_string(hide_password=True),
+        database=parsed.database or parsed.username or "postgres",
+        address={key: value for key, value in address.items() if value is not None},
+        connect_timeout_seconds=connect_timeout_seconds,
+    )

@@ -1,0 +1,59 @@
+"""The fold: events in, rows out. Pure, and the only place that knows what events mean: projector,
+rebuild, verify and as-of all use it, so that they cannot disagree."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ledger.contract.events import PAYLOAD_MODELS, EventType, RecordedEvent
+from ledger.contract.names import TENANT_STREAM
+from projections.fold import artifacts, runs, steps, tenant
+from projections.fold.graph_state import graph_state
+from projections.fold.state import RunState
+
+__all__ = ["RunState", "fold", "graph_state"]
+
+_Handler = Callable[[RunState, RecordedEvent, dict[str, Any]], None]
+
+_HANDLERS: dict[EventType, _Handler] = {
+    EventType.RUN_STARTED: runs.started,
+    EventType.RUN_SUCCEEDED: runs.succeeded,
+    EventType.RUN_FAILED: runs.failed,
+    EventType.RUN_CANCELLED: runs.cancelled,
+    EventType.STEP_STARTED: steps.started,
+    EventType.STEP_SUCCEEDED: steps.succeeded,
+    EventType.STEP_FAILED: steps.failed,
+    EventType.STEP_RETRYING: steps.retrying,
+    EventType.STEP_LOST: steps.lost,
+    EventType.REPAIR_APPLIED: artifacts.repaired,
+    EventType.ARTIFACT_STORED: artifacts.stored,
+    EventType.PROMPT_PACK_PUBLISHED: tenant.recorded,
+    EventType.PROMPT_PACK_REVISED: tenant.recorded,
+    EventType.PROMPT_PACK_RETIRED: tenant.recorded,
+    EventType.PROJECTION_REBUILT: tenant.recorded,
+    EventType.PAYLOAD_ERASED: tenant.recorded,
+}
+
+_KNOWN_KEYS = {event_type: frozenset(model.model_fields) for event_type, model in PAYLOAD_MODELS.items()}
+
+
+def fold(state: RunState, event: RecordedEvent) -> None:
+    """Applies `event`, the next of its stream, to `state`. Events of other applications, which
+    carry a topic of their own, mean nothing here and are passed over."""
+    event_type = event.event_type
+    if not isinstance(event_type, EventType):
+        return
+    payload = event.payload or {}
+    if not payload.keys() <= _KNOWN_KEYS[event_type]:
+        unknown = ", ".join(sorted(payload.keys() - _KNOWN_KEYS[event_type])[:5])
+        state.anomaly(event, "unknown_payload_keys", f"{event_type.value} carries {unknown}"[:300])
+    _HANDLERS[event_type](state, event, payload)
+    if state.run_id != TENANT_STREAM:
+        _move_on(state, event)
+
+
+def _move_on(state: RunState, event: RecordedEvent) -> None:
+    run = state.the_run(event)
+    run.last_position = event.position
+    run.last_version = event.version
+    run.last_recorded_at = event.recorded_at
+    state.touch(run)

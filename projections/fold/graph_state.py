@@ -1,0 +1,53 @@
+"""GraphState from the rows of a run."""
+
+from typing import Any
+
+from ledger.contract.artifact_ref import ArtifactRef
+from ledger.contract.errors import StepError
+from ledger.contract.state import GraphState, ValidationReport
+from projections.fold.state import RunState
+from projections.rows import AttemptRow
+
+OUTPUT_NAME = "output"
+
+
+def graph_state(state: RunState, tenant_id: str) -> GraphState:
+    """Where the run stands, in references only."""
+    run = state.run
+    ended = sorted(
+        (attempt for attempts in state.attempts.values() for attempt in attempts),
+        key=lambda attempt: attempt.ended_position or 0,
+    )
+    return GraphState(
+        run_id=state.run_id,
+        tenant_id=tenant_id,
+        current_step=run.current_step if run else None,
+        step_outputs=_step_outputs(state),
+        validation_reports=_validation_reports(ended),
+        errors=[StepError.model_validate(attempt.error) for attempt in ended if attempt.error],
+        config=_dict(run.config if run else None),
+        metadata=_dict(run.labels if run else None),
+    )
+
+
+def _step_outputs(state: RunState) -> dict[str, ArtifactRef]:
+    outputs: dict[str, ArtifactRef] = {}
+    for step in state.steps.values():
+        named = _dict(step.outputs)
+        for name, ref in named.items():
+            is_the_output = name == OUTPUT_NAME or len(named) == 1
+            key = step.step_id if is_the_output else f"{step.step_id}/{name}"
+            outputs[key] = ArtifactRef.model_validate(ref)
+    return outputs
+
+
+def _validation_reports(ended: list[AttemptRow]) -> list[ValidationReport]:
+    return [
+        ValidationReport.model_validate(report)
+        for attempt in ended
+        for report in (attempt.validation_reports or ())  # type: ignore[attr-defined]
+    ]
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return dict(value) if value else {}

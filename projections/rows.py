@@ -1,0 +1,228 @@
+"""Rows: what the projection tables hold, one class per table, one field per column.
+
+The classes are the single definition: SQLAlchemy tables, SQL statements and digests derive from
+them, and a test holds the migration against them. A field of type `Json` holds a JSON value.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import cache
+from typing import Any, ClassVar, NewType
+
+import orjson
+
+Json = NewType("Json", object)  # a JSON value in Python's own types
+
+
+class Row:
+    """`KEY` names the columns that tell one row from another; the first is always the stream."""
+
+    __slots__ = ()
+    TABLE: ClassVar[str]
+    KEY: ClassVar[tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class RunRow(Row):
+    TABLE: ClassVar[str] = "runs"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id",)
+
+    run_id: str
+    status: str = "not_started"
+    pipeline: str | None = None
+    prompt_pack_id: str | None = None
+    prompt_pack_version: str | None = None
+    prompt_pack_digest: str | None = None
+    parent_run_id: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    duration_ms: int | None = None
+    current_step: str | None = None
+    failing_step: str | None = None
+    error: Json | None = None
+    error_category: str | None = None
+    error_message: str | None = None
+    steps: int = 0
+    attempts: int = 0
+    retries: int = 0
+    failures: int = 0
+    repairs: int = 0
+    artifacts: int = 0
+    anomalies: int = 0
+    inputs: Json | None = None
+    outputs: Json | None = None
+    summary: Json | None = None
+    config: Json | None = None
+    labels: Json | None = None
+    first_position: int = 0
+    last_position: int = 0
+    last_version: int = 0
+    last_recorded_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class StepRow(Row):
+    TABLE: ClassVar[str] = "steps"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "step_id")
+
+    run_id: str
+    step_id: str
+    status: str = "not_started"
+    attempts: int = 0
+    retries: int = 0
+    failures: int = 0
+    repairs: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    duration_ms: int | None = None
+    error: Json | None = None
+    error_category: str | None = None
+    error_message: str | None = None
+    retryable: bool | None = None
+    outputs: Json | None = None
+    first_position: int = 0
+    last_position: int = 0
+
+
+@dataclass(slots=True)
+class AttemptRow(Row):
+    """`ordinal` counts a step's attempts 1, 2, 3 …; `attempt` is the number the engine gave, which
+    it may reset."""
+
+    TABLE: ClassVar[str] = "attempts"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "step_id", "ordinal")
+
+    run_id: str
+    step_id: str
+    ordinal: int
+    attempt: int
+    status: str = "running"
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    duration_ms: int | None = None
+    error: Json | None = None
+    error_category: str | None = None
+    error_message: str | None = None
+    retryable: bool | None = None
+    will_retry: bool | None = None
+    retry_delay_ms: float | None = None
+    timeout_seconds: float | None = None
+    inputs: Json | None = None
+    inputs_read: Json | None = None
+    outputs: Json | None = None
+    validation_reports: Json | None = None
+    usage: Json | None = None
+    model: str | None = None
+    prompt: Json | None = None
+    engine: Json | None = None
+    worker: str | None = None
+    actor: str | None = None
+    traceparent: str | None = None
+    started_position: int | None = None
+    ended_position: int | None = None
+
+
+@dataclass(slots=True)
+class ArtifactRow(Row):
+    """One version of one path. `version` counts the path's distinct digests in order."""
+
+    TABLE: ClassVar[str] = "artifacts"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "path", "digest")
+
+    run_id: str
+    path: str
+    digest: str
+    version: int
+    origin: str
+    step_id: str | None
+    attempt: int | None
+    name: str
+    content_type: str | None
+    size_bytes: int | None
+    created_at: datetime | None
+    repaired_from: str | None
+    first_position: int
+
+
+@dataclass(slots=True)
+class AuditRow(Row):
+    """One accountable act: who did what, to what, when and why."""
+
+    TABLE: ClassVar[str] = "audit_logs"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "position")
+
+    run_id: str
+    position: int
+    action: str
+    actor: str | None
+    subject: str | None
+    reason: str | None
+    step_id: str | None
+    details: Json | None
+    occurred_at: datetime
+    recorded_at: datetime
+
+
+@dataclass(slots=True)
+class AnomalyRow(Row):
+    """A fact that is recorded as it came and does not fit what was recorded before it."""
+
+    TABLE: ClassVar[str] = "anomalies"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "position", "code")
+
+    run_id: str
+    position: int
+    code: str
+    message: str
+    step_id: str | None
+    attempt: int | None
+    recorded_at: datetime
+
+
+ROW_TYPES: tuple[type[Row], ...] = (RunRow, StepRow, AttemptRow, ArtifactRow, AuditRow, AnomalyRow)
+
+
+@cache
+def columns(row_type: type[Row]) -> tuple[str, ...]:
+    return tuple(column.name for column in fields(row_type))  # type: ignore[arg-type]
+
+
+@cache
+def json_columns(row_type: type[Row]) -> frozenset[str]:
+    return frozenset(
+        column.name
+        for column in fields(row_type)  # type: ignore[arg-type]
+        if column.type == (Json | None)
+    )
+
+
+def key_of(row: Row) -> tuple[Any, ...]:
+    return tuple(getattr(row, name) for name in row.KEY)
+
+
+def to_record(row: Row) -> tuple[Any, ...]:
+    """The row as the database takes it: JSON values as their canonical text."""
+    texts = json_columns(type(row))
+    return tuple(
+        json_text(value) if name in texts else value for name, value in _items(row)
+    )
+
+
+def from_record(row_type: type[Row], record: Any) -> Any:
+    """The row from the database's values, in the order of its columns."""
+    texts = json_columns(row_type)
+    return row_type(
+        *(
+            orjson.loads(value) if name in texts and value is not None else value
+            for name, value in zip(columns(row_type), record, strict=True)
+        )
+    )
+
+
+def json_text(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _items(row: Row) -> Iterator[tuple[str, Any]]:
+    return ((name, getattr(row, name)) for name in columns(type(row)))

@@ -1,0 +1,111 @@
+"""The projection tables for SQLAlchemy sessions, derived from the row classes.
+
+`session.scalars(select(Run).where(Run.status == "failed"))` reads them; only projectors write.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSON, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase
+
+from projections import rows
+
+metadata = MetaData(schema="projection")
+
+# A name that orders or identifies is compared byte by byte, whatever the database's locale.
+_NAME = Text(collation="C")
+_NAMES = frozenset({"run_id", "step_id", "path", "digest", "code"})
+
+
+def _column(name: str, annotation: Any) -> Column[Any]:
+    kinds = set(getattr(annotation, "__args__", (annotation,)))
+    return Column(name, _type(name, kinds), nullable=type(None) in kinds)
+
+
+def _type(name: str, kinds: set[Any]) -> Any:
+    if str in kinds:
+        return _NAME if name in _NAMES else Text()
+    if rows.Json in kinds:
+        return JSON()
+    if datetime in kinds:
+        return TIMESTAMP(timezone=True)
+    if bool in kinds:
+        return Boolean()
+    if float in kinds:
+        return Double()
+    return BigInteger()
+
+
+def _table(row_type: type[rows.Row]) -> Table:
+    annotations = row_type.__dict__["__annotations__"]
+    return Table(
+        row_type.TABLE,
+        metadata,
+        *(_column(name, annotations[name]) for name in rows.columns(row_type)),
+        PrimaryKeyConstraint(*row_type.KEY),
+    )
+
+
+class Base(DeclarativeBase):
+    metadata = metadata
+
+
+class Run(Base):
+    __table__ = _table(rows.RunRow)
+
+
+class Step(Base):
+    __table__ = _table(rows.StepRow)
+
+
+class Attempt(Base):
+    __table__ = _table(rows.AttemptRow)
+
+
+class Artifact(Base):
+    __table__ = _table(rows.ArtifactRow)
+
+
+class AuditLog(Base):
+    __table__ = _table(rows.AuditRow)
+
+
+class Anomaly(Base):
+    __table__ = _table(rows.AnomalyRow)
+
+
+class Checkpoint(Base):
+    """How far a projection has come: every event up to `position` is in its tables."""
+
+    __table__ = Table(
+        "checkpoints",
+        metadata,
+        Column("name", _NAME, primary_key=True),
+        Column("position", BigInteger(), nullable=False),
+        Column("updated_at", TIMESTAMP(timezone=True), nullable=False),
+    )
+
+
+class Prompt(Base):
+    """One prompt of one version of a prompt pack."""
+
+    __table__ = Table(
+        "prompts",
+        metadata,
+        Column("pack_id", _NAME, primary_key=True),
+        Column("version", BigInteger(), primary_key=True),
+        Column("name", _NAME, primary_key=True),
+        Column("template", Text(), nullable=False),
+        Column("created_at", TIMESTAMP(timezone=True), nullable=False),
+    )
