@@ -78,3 +78,12 @@ class BlobStoreUnavailable(BlobError):
     """The store is out of reach or failing for the moment."""
 
     retryable = True
+
+
+class BlobStoreMisconfigured(BlobError, ValueError):
+    """A setting cannot be right: an endpoint with a scheme, a prefix or bucket name that is no name,
+    or an endpoint at which something answers that is no S3 server."""
+
+
+class BlobRequestRefused(BlobError):
+    """The store answered, and said no for a reason that is none of the above; the message has its code."""

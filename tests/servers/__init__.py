@@ -1,1 +1,1 @@
-"""Real servers that tests start for themselves: on free loopback ports, in a temporary folder, gone afterwards."""
+"""Real servers that tests start for themselves: free loopback ports, a temporary folder, gone afterwards."""

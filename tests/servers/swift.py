@@ -5,7 +5,7 @@
 
 One *supervisor* (this file, run as a script) imports Swift once, builds the rings and forks the account,
 container, object and proxy servers. It lives exactly as long as the pipe on its stdin: when the tests end,
-however they end, the pipe closes and the supervisor kills its four children by pid. So nothing is left running.
+however they end, the pipe closes and the supervisor kills its four children by pid: nothing is left running.
 
 Needs pip packages only (`swift`; it brings eventlet, pyeclib and xattr), and a temporary folder on a file
 system with user xattrs (ext4, xfs, overlay; tmpfs since Linux 6.6). Works as any user, root included.

@@ -1,0 +1,49 @@
+"""Bytes in, digest out: content-addressed storage of the bodies that never travel in events.
+
+Knows nothing of runs or tenants, imports nothing of daicho's other packages. A backend is opened once and
+hands out one store per prefix:
+
+    backend = MinioConnection("localhost:9000", access_key, secret_key, bucket="seo-gen-artifacts")
+    store = backend.store("acme")
+    digest = await store.put(b"...")
+    assert await store.get(digest) == b"..."
+"""
+
+from blobstore.digest import Digest, digest_of, parse_digest
+from blobstore.errors import (
+    BlobAccessDenied,
+    BlobCorrupt,
+    BlobError,
+    BlobNotFound,
+    BlobRequestRefused,
+    BlobStoreMisconfigured,
+    BlobStoreMissing,
+    BlobStoreUnavailable,
+    DaichoError,
+    InvalidDigest,
+)
+from blobstore.filesystem import FilesystemBlobStore, FilesystemRoot
+from blobstore.minio import MinioBlobStore, MinioConnection
+from blobstore.protocol import BlobBackend, BlobStore
+
+__all__ = [
+    "BlobAccessDenied",
+    "BlobBackend",
+    "BlobCorrupt",
+    "BlobError",
+    "BlobNotFound",
+    "BlobRequestRefused",
+    "BlobStore",
+    "BlobStoreMisconfigured",
+    "BlobStoreMissing",
+    "BlobStoreUnavailable",
+    "DaichoError",
+    "Digest",
+    "FilesystemBlobStore",
+    "FilesystemRoot",
+    "InvalidDigest",
+    "MinioBlobStore",
+    "MinioConnection",
+    "digest_of",
+    "parse_digest",
+]
