@@ -79,7 +79,7 @@ def stop(layout: Layout, deadline: Deadline) -> None:
 
 
 def _vacant_unless_ready(layout: Layout, deadline: Deadline) -> LockFile | None:
-    """Wait for one of two outcomes: None, the server is ready; or its lock, taken, as no process of it lives."""
+    """Wait for one of two outcomes: None, the server is ready; its lock, taken, as no process of it lives."""
     while True:
         if _is_ready(layout, deadline):
             return None
