@@ -17,7 +17,7 @@ BLOCK_BYTES = 256 * 1024
 
 
 class HttpPool(urllib3.PoolManager):
-    """A PoolManager that keeps at most CONNECTIONS_MAX connections. Timeouts: seconds, per socket operation."""
+    """A PoolManager that keeps CONNECTIONS_MAX connections. Timeouts are in seconds, per socket operation."""
 
     def __init__(self, *, connect_timeout: float, read_timeout: float) -> None:
         super().__init__(

@@ -3,8 +3,8 @@
 A *connection* is what the stores of many prefixes share: the SDK's client, 32 threads, 64 HTTP connections.
 
 No server's word is taken for what it holds. ETags are no sha256 and checksum headers are ignored by some, so
-whatever is read is hashed here. What is written goes out with its sha256 as a checksum header, which MinIO and
-Swift check; Ceph checks the request's own hash (over http) or its Content-MD5 (over https) instead.
+whatever is read is hashed here. What is written goes out with its sha256 in a checksum header, which MinIO
+and Swift check; Ceph checks the request's own hash (over http) or its Content-MD5 (over https) instead.
 """
 
 import base64
@@ -155,7 +155,7 @@ def _parse_bucket(name: str) -> str:
 
 
 class MinioBlobStore:
-    """The blobs of one prefix in a connection's bucket, 5 GiB each at most (one PUT). Implements BlobStore."""
+    """The blobs of one prefix in a bucket, 5 GiB each at most (one PUT). Implements BlobStore."""
 
     def __init__(self, connection: MinioConnection, prefix: str) -> None:
         self._connection = connection
