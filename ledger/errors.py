@@ -13,8 +13,10 @@ __all__ = [
     "InvalidName",
     "LedgerClosed",
     "MigrationNeeded",
+    "ProjectionBehind",
     "ProjectionStopped",
     "PromptPackNotFound",
+    "RebuildRunning",
     "RunNotFound",
     "RunNotStarted",
     "SettingsError",
@@ -105,6 +107,18 @@ class RunNotStarted(DaichoError):
 
 class PromptPackNotFound(DaichoError, LookupError):
     """No prompt pack with this id is built in or stored for the tenant."""
+
+
+class ProjectionBehind(DaichoError):
+    """The tables have not reached the position in the time given."""
+
+    retryable = True
+
+
+class RebuildRunning(DaichoError):
+    """Another rebuild of this tenant is under way."""
+
+    retryable = True
 
 
 class ProjectionStopped(DaichoError):

@@ -180,7 +180,10 @@ class AnomalyRow(Row):
     recorded_at: datetime
 
 
-ROW_TYPES: tuple[type[Row], ...] = (RunRow, StepRow, AttemptRow, ArtifactRow, AuditRow, AnomalyRow)
+STATE_ROW_TYPES: tuple[type[Row], ...] = (RunRow, StepRow, AttemptRow, ArtifactRow)
+"""What the fold reads as well as writes; the others it only adds to."""
+
+ROW_TYPES: tuple[type[Row], ...] = (*STATE_ROW_TYPES, AuditRow, AnomalyRow)
 
 
 @cache

@@ -1,6 +1,9 @@
 """ArtifactRef: what travels instead of a body: a path and a digest."""
 
+from typing import NamedTuple
+
 from pydantic import BaseModel, ConfigDict, Field
+from ledger.contract.names import is_reserved, name_problem, tenant_id_problem
 from ledger.contract.times import UtcTime
 
 ROOT = "storage"
@@ -17,3 +20,31 @@ class ArtifactRef(BaseModel):
     content_type: str = Field(default="application/json", min_length=1, max_length=255)
     size_bytes: int = Field(ge=0, lt=2**63)
     created_at: UtcTime
+
+
+class ArtifactPath(NamedTuple):
+    """The parts of a path. Nothing of it names a place in the blob store: bodies lie under their digest."""
+
+    tenant_id: str
+    run_id: str
+    step_id: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{ROOT}/{self.tenant_id}/{self.run_id}/{self.step_id}/{self.name}"
+
+    @classmethod
+    def parse(cls, path: str) -> "ArtifactPath":
+        """Raises ValueError, saying what is wrong."""
+        parts = path.split("/")
+        if len(parts) != 5 or parts[0] != ROOT:
+            raise ValueError(f"{ROOT}/{{tenant_id}}/{{run_id}}/{{step}}/{{name}} has five parts")
+        parsed = cls(*parts[1:])
+        if problem := tenant_id_problem(parsed.tenant_id):
+            raise ValueError(problem)
+        for part in parsed[1:]:
+            if problem := name_problem(part):
+                raise ValueError(problem)
+        if is_reserved(parsed.run_id):
+            raise ValueError("a run id that begins with '$' is reserved")
+        return parsed

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID, uuid5
 
 from ledger.contract.names import is_reserved, name_problem, tenant_id_problem
 
@@ -48,3 +49,23 @@ class ExecutionContext:
             "tenant_id": self.tenant_id,
             "started_at": self.started_at.astimezone(UTC).isoformat(),
         }
+
+
+# uuid5(NAMESPACE_URL, "daicho:event-id"): changing it would make every retry a new event.
+_EVENT_ID_NAMESPACE = UUID("1fb6b17e-d4fb-5514-91b3-f6a3d254e3e9")
+
+
+def derive_event_id(context: ExecutionContext, kind: str, ordinal: int = 0) -> UUID:
+    """The id of the n-th event of a kind that this attempt writes: the same attempt, asked again,
+    gives the same ids (uuid5, RFC 9562 section 5.5), so that the store records each once."""
+    parts = (
+        context.tenant_id,
+        context.run_id,
+        context.step_id,
+        str(context.attempt),
+        context.started_at.astimezone(UTC).isoformat(),
+        kind,
+        str(ordinal),
+    )
+    # Names hold no control characters, so the separator cannot stand inside one of them.
+    return uuid5(_EVENT_ID_NAMESPACE, "\x1f".join(parts))

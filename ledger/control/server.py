@@ -24,11 +24,13 @@ async def open_server(settings: Settings) -> AsyncIterator[DatabaseServer]:
         )
         return
     embedded = await asyncio.to_thread(EmbeddedPostgres.start, settings.home)
+    address = embedded.connect_kwargs(CONTROL_DATABASE)
+    del address["database"]  # each connection names its own
     try:
         server = DatabaseServer(
             name=f"embedded PostgreSQL in {settings.home}",
             database=CONTROL_DATABASE,
-            address=embedded.connect_kwargs(),
+            address=address,
             connect_timeout_seconds=settings.connect_timeout_seconds,
         )
         await _ensure_control_database(server)

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
 from ledger.contract.events import EVENT_TYPES, Event, RecordedEvent
 from ledger.errors import DaichoError
 from ledger.store.append import Group, Outcome, append_arguments, encode_group, outcomes_of
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+from ledger.store.reader import CLOSE_SECONDS, Reader
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
@@ -45,26 +44,16 @@ def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
 
 
 class EventStore:
-    """Reads go through a small pool in the reader role; appends through one connection in the
+    """Reads go through the reader's pool; appends through one connection in the
     writer role, one call at a time: commits of a tenant queue at its head row anyway."""
 
-    def __init__(
-        self, database: TenantDatabase, readers: asyncpg.Pool, *, deadline_seconds: float
-    ) -> None:
+    def __init__(self, database: TenantDatabase, reader: Reader, *, deadline_seconds: float = 30.0) -> None:
         self.database = database
         self.appended = Wakeup()
-        self._readers = readers
+        self._reader = reader
         self._deadline_seconds = deadline_seconds
         self._writer: Connection | None = None
         self._writing = asyncio.Lock()
-
-    @classmethod
-    async def open(
-        cls, database: TenantDatabase, *, reader_connections_max: int = 4, deadline_seconds: float = 30.0
-    ) -> "EventStore":
-        """Opens no connection yet; the first use does."""
-        readers = await database.pool(Role.READER, reader_connections_max)
-        return cls(database, readers, deadline_seconds=deadline_seconds)
 
     @property
     def tenant_id(self) -> str:
@@ -141,27 +130,18 @@ class EventStore:
                 await self.appended.wait(seen, POLL_SECONDS)
 
     async def close(self) -> None:
+        """Lets go of the writer's connection; the reader belongs to whoever opened it."""
         async with self._writing:
             if self._writer is not None:
-                await self._writer.close(timeout=5)
+                await self._writer.close(timeout=CLOSE_SECONDS)
                 self._writer = None
-        try:
-            await asyncio.wait_for(self._readers.close(), 5)
-        except TimeoutError:
-            self._readers.terminate()
 
     async def _read(self, statement: str, *arguments: Any) -> list[RecordedEvent]:
-        try:
-            rows = await self._readers.fetch(_SQL[statement], *arguments)
-        except POSTGRES_ERRORS as error:
-            raise store_error(error, "reading events", self.database.server.name) from error
+        rows = await self._reader.fetch(_SQL[statement], *arguments, doing="reading events")
         return [recorded_event(self.tenant_id, row) for row in rows]
 
     async def _fetchval(self, statement: str, *arguments: Any) -> Any:
-        try:
-            return await self._readers.fetchval(_SQL[statement], *arguments)
-        except POSTGRES_ERRORS as error:
-            raise store_error(error, "reading events", self.database.server.name) from error
+        return await self._reader.fetchval(_SQL[statement], *arguments, doing="reading events")
 
     def _drop_writer(self) -> None:
         if self._writer is not None:

@@ -44,7 +44,9 @@ class Account:
             return cls(os.geteuid(), os.getegid(), switches=False)
         for path in (layout.data, layout.home):
             if path.exists() and (owner := path.stat()).st_uid != 0:
-                return cls(owner.st_uid, owner.st_gid, switches=True)
+                # A volume of a container often belongs to a number without a name here: initdb wants a name.
+                if path == layout.data or _has_name(owner.st_uid):
+                    return cls(owner.st_uid, owner.st_gid, switches=True)
         entry = _system_user()
         return cls(entry.pw_uid, entry.pw_gid, switches=True)
 
@@ -62,13 +64,16 @@ class Account:
             options |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         return options
 
-    def prepare(self, layout: Layout) -> None:
-        """Make the folders of a home, private as far as the account allows."""
+    def prepare_home(self, layout: Layout) -> None:
+        """Make the home and our folder in it, private as far as the account allows."""
         layout.home.mkdir(mode=0o711 if self.switches else 0o700, parents=True, exist_ok=True)
         if not layout.folder.exists():
             self._make_folder_of_home(layout)
         if self.switches:
             self._open_way_to(layout.folder)
+
+    def prepare_server_folders(self, layout: Layout) -> None:
+        """To be called under the lifecycle lock: stopping a server may remove the socket's folder."""
         for folder in (layout.log, layout.socket_folder):
             self.own_folder(folder)
 
@@ -105,6 +110,13 @@ class Account:
         # Last, because its owner is what tells a finished change from one that was interrupted.
         os.chown(folder, self.uid, self.gid, follow_symlinks=False)
 
+    def check_name(self) -> None:
+        if not _has_name(self.uid):
+            raise EmbeddedServerError(
+                f"initdb needs a user with a name, and this system knows none for user {self.uid}",
+                fix=f"Add user {self.uid} to the system's users, or set DAICHO_DATABASE_URL",
+            )
+
     def may(self, path: Path, bits: int) -> bool:
         """Whether the account has these permission bits (4 read, 1 search or execute) on `path`."""
         found = path.stat()
@@ -133,6 +145,14 @@ def _environment() -> dict[str, str]:
     """Only what a server needs: no secrets of ours, and no PG* variables, which would change its settings."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
     return kept | {"PATH": os.environ.get("PATH", _SYSTEM_PATH), "LC_ALL": "C"}
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _system_user() -> pwd.struct_passwd:

@@ -48,6 +48,7 @@ def ensure_cluster(
         if account.switches and layout.data.stat().st_uid == 0:
             account.own_tree(layout.data)
         return
+    account.check_name()
     _refuse_foreign_data(layout.data)
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=layout.folder))
     try:
@@ -57,7 +58,8 @@ def ensure_cluster(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _sync_folder(layout.folder)
+    for folder in (layout.folder, layout.home):
+        _sync_folder(folder)
 
 
 def open_start_log(layout: Layout, account: Account) -> int:

@@ -98,7 +98,7 @@ class EmbeddedPostgres:
 
 
 def _claim(layout: Layout, settings: Mapping[str, str], deadline: Deadline) -> LockFile:
-    Account.for_home(layout).prepare(layout)
+    Account.for_home(layout).prepare_home(layout)
     with exclusive(layout.lifecycle_lock, deadline):
         claim = LockFile(layout.users_lock)
         try:

@@ -76,6 +76,10 @@ class Layout:
         return self.data / "postmaster.pid"
 
     @property
+    def set_aside_pid(self) -> Path:
+        return self.data / "postmaster.pid.stale"
+
+    @property
     def socket_folder(self) -> Path:
         near = self.folder / "run"
         fits = len(os.fsencode(near / _SOCKET_NAME)) <= _SOCKET_PATH_BYTES_MAX
@@ -93,12 +97,9 @@ class Layout:
         return self.socket_folder / _SOCKET_NAME
 
     def log_tail(self, lines_max: int = 12) -> str:
-        """The last lines of the start log and of the newest server log."""
-        newest = sorted(self.log.glob("postgresql-*.log"), key=lambda path: path.stat().st_mtime)[-1:]
-        lines: list[str] = []
-        for path in (self.start_log, *newest):
-            if path.is_file():
-                lines += _last_lines(path, lines_max)
+        """The last lines of the two newest logs: usually the start log and the server's."""
+        newest_last = sorted(self.log.glob("*.log"), key=lambda path: path.stat().st_mtime)
+        lines = [line for path in newest_last[-2:] for line in _last_lines(path, lines_max)]
         return "\n".join(lines) or "(the log is empty)"
 
 

@@ -4,8 +4,9 @@ What is believed, and why:
 
 - The server is up when it opens a session on our socket; postmaster.pid is only a hint when to ask.
 - No process of it lives when its lock can be taken. A postmaster.pid is then stale whatever pid it names,
-  and is removed: PostgreSQL itself would take any process of the account with that pid for its own. (Should
-  somebody have started a postmaster by hand, PostgreSQL's check of its shared memory still refuses a second.)
+  and is set aside: PostgreSQL itself would take any process of the account with that pid for its own. Should
+  somebody have started a postmaster by hand, PostgreSQL's check of its shared memory still refuses a second
+  one; its file is then put back, for without it the first would end.
 - A signal goes to a pid only if postmaster.pid names it, the server's lock is held, somebody listens on the
   socket in our private folder, and the kernel, where it can tell, says the listener is that very pid.
 """
@@ -41,17 +42,19 @@ _children: list[subprocess.Popen[bytes]] = []
 
 def ensure_running(layout: Layout, settings: Mapping[str, str], deadline: Deadline) -> None:
     account = Account.for_home(layout)
+    account.prepare_server_folders(layout)
     vacant = _vacant_unless_ready(layout, deadline)
     if vacant is None:
         return
     with vacant:
         binaries = Binaries.of_wheel().usable_by(account, layout)
         ensure_cluster(layout, binaries, account, vacant.fd, deadline)
-        _remove_stale_pid_files(layout)
+        _set_stale_files_aside(layout)
         _launch(layout, binaries, account, settings, vacant.fd)
     # Our copy of the lock is closed; the postmaster and its children hold it from here on.
     died = _vacant_unless_ready(layout, deadline)
     if died is not None:
+        _put_back_pid_file(layout)
         died.close()
         raise EmbeddedServerError(
             f"PostgreSQL ended while starting in {layout.data}",
@@ -137,9 +140,17 @@ def _pid_file_lines(layout: Layout) -> list[str]:
         return []
 
 
-def _remove_stale_pid_files(layout: Layout) -> None:
-    for path in (layout.postmaster_pid, layout.socket, Path(f"{layout.socket}.lock")):
+def _set_stale_files_aside(layout: Layout) -> None:
+    for path in (layout.socket, Path(f"{layout.socket}.lock")):
         path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        layout.postmaster_pid.rename(layout.set_aside_pid)
+
+
+def _put_back_pid_file(layout: Layout) -> None:
+    with suppress(FileNotFoundError):
+        if not layout.postmaster_pid.exists():
+            layout.set_aside_pid.rename(layout.postmaster_pid)
 
 
 def _launch(

@@ -1,0 +1,89 @@
+"""ArtifactStore: a tenant's bodies, content-addressed; only their references travel.
+
+The blob is durable before the event that names it is sent: a crash leaves garbage, never a lie.
+"""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from blobstore import BlobStore, Digest, parse_digest
+from ledger.contract.artifact_ref import ArtifactPath, ArtifactRef
+from ledger.contract.events import Event, EventType
+from ledger.emitter import EventEmitter
+from ledger.errors import InvalidArtifactPath, TenantMismatch
+
+JSON = "application/json"
+
+
+class ArtifactStore:
+    def __init__(self, tenant_id: str, blobs: BlobStore, emitter: EventEmitter) -> None:
+        self._tenant_id = tenant_id
+        self._blobs = blobs
+        self._emitter = emitter
+
+    async def put(
+        self,
+        content: bytes | str,
+        path: str,
+        content_type: str = JSON,
+        *,
+        attempt: int | None = None,
+        event_id: UUID | None = None,
+    ) -> ArtifactRef:
+        """Store `content` (str as UTF-8) and append `artifact.stored` to the run that `path` names.
+
+        `path` is `storage/{tenant_id}/{run_id}/{step}/{name}`. Raises InvalidArtifactPath or
+        TenantMismatch before anything is written.
+        """
+        parts = self._own(path)
+        body = content.encode() if isinstance(content, str) else content
+        created_at = datetime.now(UTC)
+        digest = await self._blobs.put(body)
+        ref = ArtifactRef(
+            path=path,
+            digest=digest,
+            content_type=content_type,
+            size_bytes=len(body),
+            created_at=created_at,
+        )
+        event = Event(
+            event_type=EventType.ARTIFACT_STORED,
+            tenant_id=self._tenant_id,
+            run_id=parts.run_id,
+            step_id=parts.step_id,
+            attempt=attempt,
+            payload={"name": parts.name, "ref": ref},
+            **({} if event_id is None else {"event_id": event_id}),
+        )
+        await self._emitter.emit(event)
+        return ref
+
+    async def get(self, ref: ArtifactRef) -> bytes:
+        """The body, hashed again. Raises BlobNotFound, BlobCorrupt, TenantMismatch."""
+        return await self._blobs.get(self._digest(ref))
+
+    async def exists(self, ref: ArtifactRef) -> bool:
+        """True only where the stored bytes hash to the reference's digest."""
+        return await self._blobs.exists(self._digest(ref))
+
+    def _digest(self, ref: ArtifactRef) -> Digest:
+        self._own(ref.path)
+        return parse_digest(ref.digest)
+
+    def _own(self, path: str) -> ArtifactPath:
+        try:
+            parts = ArtifactPath.parse(path)
+        except ValueError as problem:
+            raise InvalidArtifactPath(
+                f"{path[:200]!r} is not an artifact path: {problem}",
+                expected=f"storage/{self._tenant_id}/{{run_id}}/{{step}}/{{name}}",
+                fix="Correct the path; nothing was read or written",
+            ) from None
+        if parts.tenant_id != self._tenant_id:
+            raise TenantMismatch(
+                "The artifact path names another tenant",
+                expected=f"storage/{self._tenant_id}/…",
+                found=f"storage/{parts.tenant_id}/…",
+                fix="Use the artifacts of its own tenant; nothing was read or written",
+            )
+        return parts

@@ -1,0 +1,149 @@
+"""Ledger: the composition root. It puts settings, servers, stores, emitters and projectors
+together; everything below it gets what it needs handed in."""
+
+import asyncio
+import contextlib
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from blobstore import BlobBackend, FilesystemRoot, MinioConnection
+from ledger.control.catalogue import Catalogue
+from ledger.control.migrations import control_revision, require_head, upgrade_control
+from ledger.control.server import open_server
+from ledger.control.tenants import TenantDBManager
+from ledger.emitter import EmitterLimits
+from ledger.errors import LedgerClosed
+from ledger.logs import get_logger
+from ledger.settings import Settings
+from ledger.store.reader import Reader
+from ledger.store.server import DatabaseServer
+from ledger.tenant import Tenant
+from projections.progress import Progress
+from projections.projector import Projector
+
+log = get_logger(__name__)
+
+
+class Ledger:
+    """An open ledger. `async with await Ledger.open(settings) as ledger: …` closes it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        server: DatabaseServer,
+        tenants: TenantDBManager,
+        blobs: BlobBackend,
+        resources: AsyncExitStack,
+    ) -> None:
+        self.settings = settings
+        self.server = server
+        self.tenants = tenants
+        self.blobs = blobs
+        self._resources = resources
+        self._opened: dict[str, Tenant] = {}
+        self._projecting: list[tuple[Projector, asyncio.Task[None]]] = []
+        self._opening = asyncio.Lock()
+        self._closed = False
+
+    @classmethod
+    async def open(cls, settings: Settings | None = None) -> "Ledger":
+        """Connects to what is configured (default: what the environment says) and checks that both
+        stores are there; an empty control database is migrated, an outdated one is refused.
+
+        Raises SettingsError, EmbeddedServerError, StoreUnavailable, BlobStoreUnavailable,
+        BlobStoreMissing, MigrationNeeded.
+        """
+        settings = settings or Settings()
+        async with AsyncExitStack() as resources:
+            server = await resources.enter_async_context(open_server(settings))
+            await _prepare_control(server)
+            blobs = blob_backend(settings)
+            resources.push_async_callback(blobs.close)
+            if settings.blob_backend == "filesystem":
+                await blobs.prepare()
+            await blobs.check()
+            catalogue = await resources.enter_async_context(Catalogue.open(server))
+            tenants = TenantDBManager(server, catalogue)
+            resources.push_async_callback(tenants.close)
+            log.info("ledger_opened", database=server.name, blobs=blobs.describe())
+            return cls(settings, server, tenants, blobs, resources.pop_all())
+
+    async def tenant(self, tenant_id: str) -> Tenant:
+        """The handle of an active tenant; the same one each time. Raises InvalidName,
+        TenantNotFound, TenantSuspended, MigrationNeeded."""
+        if self._closed:
+            raise LedgerClosed("The ledger is closed", fix="Open it again with Ledger.open()")
+        record, database = await self.tenants.open_for_work(tenant_id)
+        async with self._opening:
+            if tenant_id in self._opened:
+                return self._opened[tenant_id]
+            reader = await Reader.open(database, connections_max=self.settings.reader_connections_max)
+            tenant = Tenant(database, reader, self.blobs.store(record.blob_prefix), self._limits())
+            self._opened[tenant_id] = tenant
+            self._project(tenant)
+        return tenant
+
+    async def close(self) -> None:
+        """Everything emitted is acknowledged or failed; then projectors, connections and, where this
+        was its last user, the embedded server stop."""
+        self._closed = True
+        for tenant in self._opened.values():
+            await tenant.emitter.close()
+        for projector, task in self._projecting:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await projector.close()
+        for tenant in self._opened.values():
+            await tenant.close()
+        self._opened.clear()
+        self._projecting.clear()
+        await self._resources.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _project(self, tenant: Tenant) -> None:
+        projector = Projector(tenant.store)
+        tenant.follow(Progress(tenant.reader, projector))
+        if self.settings.projection == "background":
+            task = asyncio.create_task(
+                projector.run_until_cancelled(), name=f"daicho-projector-{tenant.tenant_id}"
+            )
+            self._projecting.append((projector, task))
+
+    def _limits(self) -> EmitterLimits:
+        return EmitterLimits(
+            queue_events_max=self.settings.emit_queue_events_max,
+            queue_bytes_max=self.settings.emit_queue_bytes_max,
+            batch_events_max=self.settings.emit_batch_events_max,
+            deadline_seconds=self.settings.emit_deadline_seconds,
+        )
+
+
+def blob_backend(settings: Settings) -> BlobBackend:
+    """The blob store of the settings; nothing is connected yet."""
+    if settings.blob_backend == "filesystem":
+        return FilesystemRoot(settings.home / "blobs")
+    return MinioConnection(
+        settings.minio_endpoint,
+        settings.minio_access_key,
+        settings.minio_secret_key.get_secret_value(),
+        bucket=settings.minio_bucket,
+        use_ssl=settings.minio_use_ssl,
+        region=settings.minio_region,
+    )
+
+
+async def _prepare_control(server: DatabaseServer) -> None:
+    revision = await control_revision(server)
+    if revision is None:
+        await upgrade_control(server)
+    else:
+        require_head(revision, "control", "The control database")

@@ -1,0 +1,39 @@
+"""Reader: a tenant's small pool of connections in the reader role, which may only SELECT."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+
+from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+from ledger.store.tenant_database import Role, TenantDatabase
+
+CLOSE_SECONDS = 5.0
+
+
+class Reader:
+    def __init__(self, database: TenantDatabase, pool: asyncpg.Pool) -> None:
+        self.database = database
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, database: TenantDatabase, *, connections_max: int) -> "Reader":
+        """Connects when it is first used; whoever asks while all connections are busy waits."""
+        return cls(database, await database.pool(Role.READER, connections_max))
+
+    async def fetch(self, statement: str, *arguments: Any, doing: str = "reading") -> list[Any]:
+        try:
+            rows: list[Any] = await self._pool.fetch(statement, *arguments)
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, doing, self.database.server.name) from error
+        return rows
+
+    async def fetchval(self, statement: str, *arguments: Any, doing: str = "reading") -> Any:
+        rows = await self.fetch(statement, *arguments, doing=doing)
+        return rows[0][0] if rows else None
+
+    async def close(self) -> None:
+        try:
+            await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
+        except TimeoutError:
+            self._pool.terminate()

@@ -1,0 +1,154 @@
+"""Tenant: everything of one tenant behind one handle."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from blobstore import BlobStore
+from ledger.artifacts import ArtifactStore
+from ledger.contract.artifact_ref import ArtifactRef
+from ledger.contract.context import ExecutionContext
+from ledger.contract.events import EventType
+from ledger.contract.names import is_reserved, name_problem
+from ledger.emitter import EmitterLimits, EventEmitter
+from ledger.errors import InvalidName, RunNotStarted, TenantMismatch
+from ledger.failures import Classifier
+from ledger.prompts import PromptPackLoader
+from ledger.runs import Recording, Run, Step, record_run, record_step
+from ledger.store.event_store import EventStore
+from ledger.store.reader import Reader
+from ledger.store.tenant_database import TenantDatabase
+
+STARTED_RUNS_REMEMBERED_MAX = 10_000
+
+
+class ProjectionProgress(Protocol):
+    """How far the tenant's tables have come; the read side implements it."""
+
+    async def position(self) -> int: ...
+
+    async def wait(self, position: int, timeout_seconds: float) -> None: ...
+
+
+class Tenant:
+    """`store`, `emitter`, `artifacts`, `prompts`, `reader` and `database` are this tenant's own."""
+
+    def __init__(
+        self,
+        database: TenantDatabase,
+        reader: Reader,
+        blobs: BlobStore,
+        limits: EmitterLimits,
+    ) -> None:
+        self.tenant_id = database.tenant_id
+        self.database = database
+        self.reader = reader
+        self.blobs = blobs
+        self.store = EventStore(database, reader, deadline_seconds=limits.deadline_seconds)
+        self.emitter = EventEmitter(self.store, limits)
+        self.artifacts = ArtifactStore(self.tenant_id, blobs, self.emitter)
+        self.prompts = PromptPackLoader(reader)
+        self._progress: ProjectionProgress | None = None
+        self._started_runs: set[str] = set()
+
+    @asynccontextmanager
+    async def run(
+        self,
+        run_id: str,
+        *,
+        prompt_pack: str | None,
+        pipeline: str | None = None,
+        inputs: Sequence[ArtifactRef] = (),
+        config: dict[str, Any] | None = None,
+        labels: dict[str, Any] | None = None,
+        parent_run_id: str | None = None,
+        classify: Classifier | None = None,
+        actor: str | None = None,
+    ) -> AsyncIterator[Run]:
+        """A run: run.started when entered, run.succeeded, failed or cancelled when left.
+
+        `prompt_pack` is the id of the pack to use; None raises ValueError and nothing is written.
+        `classify` maps the exceptions of this run's steps to categories. `actor` is who runs it.
+        """
+        _check_run_id(run_id)
+        pack = await self.prompts.load(prompt_pack)
+        details = {
+            "pipeline": pipeline,
+            "inputs": list(inputs) or None,
+            "config": config,
+            "labels": labels,
+            "parent_run_id": parent_run_id,
+        }
+        async with record_run(self._recording(actor), run_id, pack, details, classify) as run:
+            self._remember_started(run_id)
+            yield run
+
+    @asynccontextmanager
+    async def step(
+        self,
+        context: ExecutionContext,
+        *,
+        classify: Classifier | None = None,
+        actor: str | None = None,
+        **details: Any,
+    ) -> AsyncIterator[Step]:
+        """One attempt of a step of a run that was started before, here or elsewhere: for activities,
+        which know only their context. Raises RunNotStarted before the body where it was not."""
+        if context.tenant_id != self.tenant_id:
+            raise TenantMismatch(
+                "The execution context belongs to another tenant",
+                expected=f"tenant_id {self.tenant_id!r}",
+                found=f"tenant_id {context.tenant_id!r}",
+                fix="Use its own tenant",
+            )
+        await self._require_started(context.run_id)
+        step = Step(self._recording(actor), context)
+        async with record_step(step, classify, details):
+            yield step
+
+    def follow(self, progress: ProjectionProgress) -> None:
+        """Handed in by the composition root: the write side knows of projections only that they come."""
+        self._progress = progress
+
+    async def wait_projected(self, position: int, *, timeout_seconds: float = 30.0) -> None:
+        """Returns once the tables hold every event up to `position`: read your own writes."""
+        assert self._progress is not None, "the composition root did not call follow"
+        await self._progress.wait(position, timeout_seconds)
+
+    async def projected_position(self) -> int:
+        assert self._progress is not None, "the composition root did not call follow"
+        return await self._progress.position()
+
+    async def close(self) -> None:
+        """Everything emitted is acknowledged or failed; then the connections go."""
+        await self.emitter.close()
+        await self.store.close()
+        await self.blobs.close()
+        await self.reader.close()
+
+    def _recording(self, actor: str | None) -> Recording:
+        return Recording(self.tenant_id, self.emitter, self.artifacts, actor)
+
+    async def _require_started(self, run_id: str) -> None:
+        if run_id in self._started_runs:
+            return
+        if not await self.store.has_event(run_id, EventType.RUN_STARTED.value):
+            raise RunNotStarted(
+                f"Run {run_id!r} of tenant {self.tenant_id!r} has no run.started",
+                fix="Start it with `tenant.run(...)`, which names its prompt pack; nothing was recorded",
+            )
+        self._remember_started(run_id)
+
+    def _remember_started(self, run_id: str) -> None:
+        # A recorded start stays recorded, so forgetting one costs a query and nothing else.
+        if len(self._started_runs) >= STARTED_RUNS_REMEMBERED_MAX:
+            self._started_runs.clear()
+        self._started_runs.add(run_id)
+
+
+def _check_run_id(run_id: str) -> None:
+    problem = name_problem(run_id)
+    if problem is None and is_reserved(run_id):
+        problem = "names that begin with '$' are reserved"
+    if problem is not None:
+        raise InvalidName(f"{run_id[:100]!r} is not a run id", expected=problem, fix="Correct the run id")

@@ -1,0 +1,7 @@
+"""The read side: tables folded from events, rebuilt at will, verified against the events."""
+
+from projections.projector import Projector
+from projections.rebuild import RebuildReport, rebuild
+from projections.verify import VerifyReport, verify
+
+__all__ = ["Projector", "RebuildReport", "VerifyReport", "rebuild", "verify"]

@@ -1,0 +1,46 @@
+"""Progress: how far a tenant's tables have come, for those who wait to read their own writes."""
+
+import time
+
+from ledger.errors import ProjectionBehind, ProjectionStopped
+from ledger.store.reader import Reader
+from ledger.store.statements import load_statements
+from projections.projector import CORE, Projector
+
+_SQL = load_statements("projections", "queries.sql")
+POLL_SECONDS = 0.05
+
+
+class Progress:
+    """With a projector in this process it wakes as soon as that one has moved; it looks by itself
+    for one that runs elsewhere."""
+
+    def __init__(self, reader: Reader, projector: Projector) -> None:
+        self._reader = reader
+        self._projector = projector
+
+    async def position(self) -> int:
+        """The checkpoint: every event up to it is in the tables."""
+        position: int = await self._reader.fetchval(_SQL["checkpoint"], CORE, doing="reading the checkpoint")
+        return position
+
+    async def wait(self, position: int, timeout_seconds: float) -> None:
+        """Raises ProjectionStopped where the projector here gave up, ProjectionBehind when late."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            seen = self._projector.advanced.generation
+            reached = await self.position()
+            if reached >= position:
+                return
+            if stopped := self._projector.stopped:
+                raise ProjectionStopped(
+                    f"The projection stopped at position {stopped.position}: {stopped.reason}",
+                    fix="`daicho verify` compares the tables with the events",
+                )
+            if time.monotonic() >= deadline:
+                raise ProjectionBehind(
+                    f"The tables did not reach position {position} within {timeout_seconds:g} s",
+                    found=f"position {reached}",
+                    fix="See that a projector runs: Settings.projection = 'background', or `daicho follow`",
+                )
+            await self._projector.advanced.wait(seen, POLL_SECONDS)

@@ -1,0 +1,184 @@
+"""Projector: folds new events into the tables, rows and checkpoint in one transaction.
+
+Any number of processes may project one tenant: the checkpoint's row lock lets one of them work at
+a time, and whoever finds the checkpoint moved forgets what it held in memory.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger.contract.events import RecordedEvent
+from ledger.errors import DaichoError, ProjectionStopped, StoreUnavailable
+from ledger.logs import get_logger
+from ledger.store.event_store import EventStore
+from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+from ledger.store.server import Connection
+from ledger.store.statements import load_statements
+from ledger.store.tenant_database import Role
+from ledger.store.wakeup import Wakeup
+from projections.fold import RunState, fold
+from projections.rows import ROW_TYPES, STATE_ROW_TYPES, Row, from_record, to_record
+from projections.table_sql import select_by_run, upsert
+
+CORE = "core"
+BATCH_EVENTS_MAX = 1_000
+RUNS_REMEMBERED_MAX = 2_000
+POLL_SECONDS = 0.1
+RETRY_PAUSE_SECONDS = 0.5
+
+_SQL = load_statements("projections", "queries.sql")
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Where and why a projection stopped."""
+
+    position: int
+    reason: str
+
+
+class Projector:
+    """Projects one tenant. `run_until_cancelled` follows live; `catch_up` comes to the head once."""
+
+    def __init__(self, store: EventStore) -> None:
+        self.advanced = Wakeup()
+        self.stopped: Stopped | None = None
+        self._store = store
+        self._connection: Connection | None = None
+        self._states: OrderedDict[str, RunState] = OrderedDict()
+        self._position: int | None = None
+
+    async def catch_up(self) -> int:
+        """Projects until nothing is left; returns the checkpoint."""
+        while await self.project_batch():
+            pass
+        assert self._position is not None
+        return self._position
+
+    async def run_until_cancelled(self) -> None:
+        """Follows the store. Where it is out of reach, tries again; at an event that cannot be
+        projected it stops, keeps the reason in `stopped`, and leaves the tables as they are."""
+        while True:
+            seen = self._store.appended.generation
+            try:
+                if not await self.project_batch():
+                    await self._store.appended.wait(seen, POLL_SECONDS)
+            except StoreUnavailable as error:
+                log.warning("projection_retry", tenant_id=self._store.tenant_id, problem=error.problem)
+                await asyncio.sleep(RETRY_PAUSE_SECONDS)
+            except ProjectionStopped:
+                self.advanced.notify()
+                return
+            except DaichoError as error:
+                self._stop(self._position or 0, error)
+                self.advanced.notify()
+                return
+
+    async def project_batch(self) -> int:
+        """Projects up to 1,000 events in one transaction; returns how many."""
+        connection = await self._connected()
+        if self._position is None:
+            self._position = await self._ask_checkpoint(connection)
+        events = await self._store.read(self._position, BATCH_EVENTS_MAX)
+        if not events:
+            return 0
+        try:
+            done = await self._commit(connection, events)
+        except POSTGRES_ERRORS as error:
+            self._forget()
+            connection.terminate()
+            raise store_error(error, "projecting", self._store.database.server.name) from error
+        except BaseException:
+            self._forget()
+            raise
+        if done:
+            self._position = events[-1].position
+            self.advanced.notify()
+        else:
+            self._forget()
+        return len(events)
+
+    async def close(self) -> None:
+        if self._connection is not None and not self._connection.is_closed():
+            await self._connection.close(timeout=5)
+
+    async def _commit(self, connection: Connection, events: Sequence[RecordedEvent]) -> bool:
+        async with connection.transaction():
+            # What a crash takes from the tables is folded again; the events are flushed already.
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            found = await connection.fetchval(_SQL["lock_checkpoint"], CORE)
+            if found != self._position:
+                return False
+            await self._load_missing(connection, {event.run_id for event in events})
+            rows = self._fold(events)
+            await write_rows(connection, rows)
+            moved = await connection.execute(_SQL["move_checkpoint"], CORE, found, events[-1].position)
+            assert moved == "UPDATE 1", "the checkpoint moved under its own lock"
+        self._trim()
+        return True
+
+    def _fold(self, events: Sequence[RecordedEvent]) -> list[Row]:
+        touched: dict[str, RunState] = {}
+        for event in events:
+            state = self._states[event.run_id]
+            self._states.move_to_end(event.run_id)
+            try:
+                fold(state, event)
+            except Exception as error:
+                self._stop(event.position, error)
+                raise ProjectionStopped(
+                    f"The event at position {event.position} could not be projected: {error!r}",
+                    fix=f"`daicho timeline {event.run_id}` shows it; this is a fault of daicho, report it",
+                ) from error
+            touched[event.run_id] = state
+        return [row for state in touched.values() for row in state.take_touched()]
+
+    async def _load_missing(self, connection: Connection, run_ids: set[str]) -> None:
+        missing = [run_id for run_id in run_ids if run_id not in self._states]
+        self._states.update(await load_states(connection, missing))
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._store.database.connect(Role.PROJECTOR)
+        return self._connection
+
+    async def _ask_checkpoint(self, connection: Connection) -> int:
+        try:
+            position: int = await connection.fetchval(_SQL["checkpoint"], CORE)
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, "reading the checkpoint", self._store.database.server.name) from error
+        return position
+
+    def _stop(self, position: int, error: Exception) -> None:
+        self.stopped = Stopped(position, str(error) or type(error).__name__)
+        log.error("projection_stopped", tenant_id=self._store.tenant_id, position=position, reason=str(error))
+
+    def _forget(self) -> None:
+        self._states.clear()
+        self._position = None
+
+    def _trim(self) -> None:
+        while len(self._states) > RUNS_REMEMBERED_MAX:
+            self._states.popitem(last=False)
+
+
+async def load_states(connection: Connection, run_ids: Sequence[str]) -> dict[str, RunState]:
+    """The states of these streams as the tables hold them; empty where they hold nothing."""
+    states = {run_id: RunState(run_id) for run_id in run_ids}
+    if not states:
+        return states
+    for row_type in STATE_ROW_TYPES:
+        for record in await connection.fetch(select_by_run(row_type), list(states)):
+            states[record["run_id"]].add(from_record(row_type, record))
+    return states
+
+
+async def write_rows(connection: Connection, rows: Sequence[Row]) -> None:
+    """Inserts or replaces rows; no two of them have the same key."""
+    for row_type in ROW_TYPES:
+        records = [to_record(row) for row in rows if type(row) is row_type]
+        if records:
+            await connection.execute(upsert(row_type), *map(list, zip(*records, strict=True)))

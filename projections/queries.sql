@@ -1,0 +1,23 @@
+-- What projector, rebuild and verification ask of a tenant's database. Statements that name every
+-- column of a table are put together from the row classes (table_sql.py).
+
+-- name: checkpoint
+SELECT position FROM projection.checkpoints WHERE name = $1
+
+-- name: lock_checkpoint
+-- Whoever holds this row may write the tables; all others wait.
+SELECT position FROM projection.checkpoints WHERE name = $1 FOR UPDATE
+
+-- name: move_checkpoint
+-- Compare and set: nothing is written where somebody else has moved it.
+UPDATE projection.checkpoints SET position = $3, updated_at = now()
+ WHERE name = $1 AND position = $2
+
+-- name: try_rebuild_lock
+SELECT pg_try_advisory_xact_lock(hashtextextended('daicho.rebuild', 0))
+
+-- name: head
+SELECT position FROM ledger.head
+
+-- name: count_events
+SELECT count(*) FROM ledger.events WHERE position <= $1

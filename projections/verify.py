@@ -1,0 +1,211 @@
+"""Verify: folds the events afresh and compares with the live tables, row by row and by digest, at
+the checkpoint, all in one snapshot. It changes nothing."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+from ledger.store.server import Connection
+from ledger.store.statements import load_statements
+from ledger.store.tenant_database import Role
+from ledger.tenant import Tenant
+from projections.digests import TableDigest
+from projections.fold import RunState
+from projections.projector import CORE
+from projections.rows import ROW_TYPES, Row, columns, to_record
+from projections.streams import folded_streams
+from projections.table_sql import select_by_run, select_runs_after
+
+RUNS_AT_ONCE = 200
+DIFFERENCES_MAX = 100
+
+_SQL = load_statements("projections", "queries.sql")
+Progress = Callable[[int, int], None]
+Records = dict[tuple[Any, ...], tuple[Any, ...]]  # by key
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`kind`: a row that is missing from the table, surplus in it, or differs in `columns`; or a
+    checkpoint that lies ahead of the head."""
+
+    table: str
+    key: tuple[Any, ...]
+    kind: Literal["missing", "surplus", "differs", "ahead_of_head"]
+    columns: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        named = f" in {', '.join(self.columns)}" if self.columns else ""
+        return f"{self.table} {'/'.join(map(str, self.key))}: {self.kind.replace('_', ' ')}{named}"
+
+
+@dataclass(frozen=True)
+class TableReport:
+    rows: int
+    live_digest: str
+    folded_digest: str
+
+    @property
+    def equal(self) -> bool:
+        return self.live_digest == self.folded_digest
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """`differences` lists the first 100; `difference_count` counts them all."""
+
+    tenant_id: str
+    position: int
+    events: int
+    seconds: float
+    tables: dict[str, TableReport]
+    differences: list[Difference]
+    difference_count: int
+
+    @property
+    def ok(self) -> bool:
+        return self.difference_count == 0 and all(table.equal for table in self.tables.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "ok": self.ok}
+
+
+async def verify(tenant: Tenant, *, progress: Progress | None = None) -> VerifyReport:
+    """Compares the live tables with a fresh fold at the checkpoint. Raises StoreUnavailable."""
+    started = time.monotonic()
+    connection = await tenant.database.connect(Role.READER)
+    comparison = _Comparison()
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            position, events = await _compare_all(connection, tenant.tenant_id, comparison, progress)
+    except POSTGRES_ERRORS as error:
+        raise store_error(error, "verifying", tenant.database.server.name) from error
+    finally:
+        await connection.close()
+    return VerifyReport(
+        tenant_id=tenant.tenant_id,
+        position=position,
+        events=events,
+        seconds=round(time.monotonic() - started, 3),
+        tables=comparison.tables(),
+        differences=comparison.differences,
+        difference_count=comparison.difference_count,
+    )
+
+
+async def _compare_all(
+    connection: Connection, tenant_id: str, comparison: "_Comparison", progress: Progress | None
+) -> tuple[int, int]:
+    position = await connection.fetchval(_SQL["checkpoint"], CORE)
+    head = await connection.fetchval(_SQL["head"])
+    if position > head:
+        comparison.note(Difference("checkpoints", (CORE,), "ahead_of_head"))
+    total = await connection.fetchval(_SQL["count_events"], position)
+    events = 0
+    seen_upto = ""
+    async for states, count in _in_batches(folded_streams(connection, tenant_id, position)):
+        last = states[-1].run_id
+        # Streams that have rows and no events lie between those that have events.
+        surplus = await _runs_with_rows(connection, seen_upto, last)
+        await comparison.compare(connection, states, surplus)
+        seen_upto = last
+        events += count
+        if progress is not None:
+            progress(events, total)
+    while surplus := await _runs_with_rows(connection, seen_upto, None):
+        await comparison.compare(connection, [], surplus)
+        seen_upto = max(surplus)
+    return position, events
+
+
+async def _in_batches(
+    streams: AsyncIterator[tuple[RunState, int]],
+) -> AsyncIterator[tuple[list[RunState], int]]:
+    states: list[RunState] = []
+    events = 0
+    async for state, count in streams:
+        states.append(state)
+        events += count
+        if len(states) == RUNS_AT_ONCE:
+            yield states, events
+            states, events = [], 0
+    if states:
+        yield states, events
+
+
+async def _runs_with_rows(connection: Connection, after: str, upto: str | None) -> set[str]:
+    """Streams after `after` that have rows in any table: up to `upto`, or the next few hundred."""
+    found: set[str] = set()
+    for row_type in ROW_TYPES:
+        position = after
+        while True:
+            rows = await connection.fetch(select_runs_after(row_type), position, RUNS_AT_ONCE)
+            run_ids = [row["run_id"] for row in rows if upto is None or row["run_id"] <= upto]
+            found.update(run_ids)
+            if upto is None or len(run_ids) < RUNS_AT_ONCE:
+                break
+            position = run_ids[-1]
+    return set(sorted(found)[:RUNS_AT_ONCE]) if upto is None else found
+
+
+@dataclass
+class _Comparison:
+    live: dict[type[Row], TableDigest] = field(default_factory=lambda: _digests())
+    folded: dict[type[Row], TableDigest] = field(default_factory=lambda: _digests())
+    differences: list[Difference] = field(default_factory=list)
+    difference_count: int = 0
+
+    async def compare(
+        self, connection: Connection, states: Sequence[RunState], also: Iterable[str]
+    ) -> None:
+        expected: dict[type[Row], Records] = {row_type: {} for row_type in ROW_TYPES}
+        for state in states:
+            for row in state.take_touched():
+                self._take(expected, self.folded, type(row), to_record(row))
+        run_ids = sorted({state.run_id for state in states} | set(also))
+        for row_type in ROW_TYPES:
+            found: dict[type[Row], Records] = {row_type: {}}
+            for record in await connection.fetch(select_by_run(row_type), run_ids):
+                self._take(found, self.live, row_type, tuple(record))
+            self._differ(row_type, expected[row_type], found[row_type])
+
+    @staticmethod
+    def _take(
+        into: dict[type[Row], Records],
+        digests: dict[type[Row], TableDigest],
+        row_type: type[Row],
+        record: tuple[Any, ...],
+    ) -> None:
+        names = columns(row_type)
+        into[row_type][tuple(record[names.index(name)] for name in row_type.KEY)] = record
+        digests[row_type].add(record)
+
+    def _differ(self, row_type: type[Row], expected: Records, found: Records) -> None:
+        for key in expected.keys() - found.keys():
+            self.note(Difference(row_type.TABLE, key, "missing"))
+        for key in found.keys() - expected.keys():
+            self.note(Difference(row_type.TABLE, key, "surplus"))
+        for key in expected.keys() & found.keys():
+            if expected[key] != found[key]:
+                pairs = zip(columns(row_type), expected[key], found[key], strict=True)
+                named = tuple(name for name, one, other in pairs if one != other)
+                self.note(Difference(row_type.TABLE, key, "differs", named))
+
+    def note(self, difference: Difference) -> None:
+        self.difference_count += 1
+        if len(self.differences) < DIFFERENCES_MAX:
+            self.differences.append(difference)
+
+    def tables(self) -> dict[str, TableReport]:
+        return {
+            row_type.TABLE: TableReport(
+                self.live[row_type].rows, self.live[row_type].hexdigest(), self.folded[row_type].hexdigest()
+            )
+            for row_type in ROW_TYPES
+        }
+
+
+def _digests() -> dict[type[Row], TableDigest]:
+    return {row_type: TableDigest() for row_type in ROW_TYPES}
