@@ -37,12 +37,27 @@ pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it changes users")
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Not pytest's tmp_path: its parent is closed to other users again whenever root starts another pytest,
+    and the server that root starts runs as another user."""
+    folder = Path(tempfile.mkdtemp(prefix="daicho-test-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with temporary_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="module")
-def made_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_home() -> Iterator[Path]:
     """A home whose cluster exists, so that a start takes milliseconds."""
-    home = tmp_path_factory.mktemp("made")
-    EmbeddedPostgres.start(home).close()
-    return home
+    with temporary_folder() as folder:
+        EmbeddedPostgres.start(folder).close()
+        yield folder
 
 
 @pytest.fixture
@@ -269,8 +284,10 @@ def test_a_forked_child_does_not_hold_or_end_its_parents_server(home: Path) -> N
 
 
 def test_a_process_that_forgets_to_close_does_so_when_it_ends(home: Path) -> None:
-    code = "import sys, pathlib as p, ledger.control.embedded as e; e.EmbeddedPostgres.start(p.Path(sys.argv[1]))"
-    command = [sys.executable, "-W", "error", "-c", code, str(home)]
+    code = (
+        f"import pathlib, ledger.control.embedded as e; e.EmbeddedPostgres.start(pathlib.Path({str(home)!r}))"
+    )
+    command = [sys.executable, "-W", "error", "-c", code]
     subprocess.run(command, check=True, cwd=REPOSITORY, timeout=20)
     assert is_vacant(home)
 
@@ -368,6 +385,25 @@ def test_a_start_that_another_process_blocks_is_an_error_after_the_deadline(home
             EmbeddedPostgres.start(home, timeout_seconds=0.1)
 
 
+def test_a_server_started_by_hand_elsewhere_is_neither_doubled_nor_ended(home: Path, tmp_path: Path) -> None:
+    layout = Layout.of(home)
+    owner = layout.data.stat()
+    folder = Path(tempfile.mkdtemp(prefix="daicho-test-"))
+    os.chown(folder, owner.st_uid, owner.st_gid)
+    command = [str(Binaries.of_wheel().postgres), "-D", str(layout.data), "-k", str(folder)]
+    account = Account(owner.st_uid, owner.st_gid, switches=os.geteuid() == 0)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **account.spawn_options())
+    try:
+        wait_until(lambda: layout.postmaster_pid.exists() and "ready" in layout.postmaster_pid.read_text())
+        with pytest.raises(EmbeddedServerError, match=r"shared memory block .* is still in use"):
+            EmbeddedPostgres.start(home)
+        assert postmaster_pid(home) == process.pid
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        shutil.rmtree(folder)
+
+
 # Errors that speak
 
 
@@ -445,7 +481,25 @@ def test_root_without_useradd_is_told_what_to_do(fresh_home: Path, monkeypatch: 
         EmbeddedPostgres.start(fresh_home)
 
 
+def test_a_user_without_a_name_is_told_so(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(account_module.pwd, "getpwuid", unknown)
+    with pytest.raises(EmbeddedServerError, match="needs a user with a name"):
+        EmbeddedPostgres.start(fresh_home)
+
+
 # Users
+
+
+@as_root
+def test_root_in_a_home_of_a_user_without_a_name_uses_the_system_user(fresh_home: Path) -> None:
+    fresh_home.mkdir()
+    os.chown(fresh_home, 54321, 54321)
+    with EmbeddedPostgres.start(fresh_home) as server:
+        assert query(server, "select 1") == 1
+    assert Layout.of(fresh_home).data.stat().st_uid == pwd.getpwnam(account_module.SYSTEM_USER).pw_uid
 
 
 @as_root

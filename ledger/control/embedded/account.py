@@ -43,10 +43,10 @@ class Account:
         if os.geteuid() != 0:
             return cls(os.geteuid(), os.getegid(), switches=False)
         for path in (layout.data, layout.home):
-            if path.exists() and (owner := path.stat()).st_uid != 0:
-                # A volume of a container often belongs to a number without a name here: initdb wants a name.
-                if path == layout.data or _has_name(owner.st_uid):
-                    return cls(owner.st_uid, owner.st_gid, switches=True)
+            owner = path.stat() if path.exists() else None
+            # A volume of a container often belongs to a number without a name here, and initdb wants a name.
+            if owner and owner.st_uid != 0 and (path == layout.data or _has_name(owner.st_uid)):
+                return cls(owner.st_uid, owner.st_gid, switches=True)
         entry = _system_user()
         return cls(entry.pw_uid, entry.pw_gid, switches=True)
 

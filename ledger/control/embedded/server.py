@@ -30,7 +30,7 @@ from ledger.control.embedded.layout import PORT, Layout
 from ledger.control.embedded.locks import LockFile
 from ledger.errors import EmbeddedServerError
 
-__all__ = ["ensure_running", "stop"]
+__all__ = ["ensure_running", "remove_short_socket_folder", "stop"]
 
 _LOG_KEPT_SECONDS = 6 * 24 * 3600
 _STATUS_LINE = 7
@@ -76,6 +76,11 @@ def stop(layout: Layout, deadline: Deadline) -> None:
             return
     vacant.close()
     _reap()
+    remove_short_socket_folder(layout)
+
+
+def remove_short_socket_folder(layout: Layout) -> None:
+    """Leave nothing outside the home. A folder that holds a socket is not empty and stays."""
     if not layout.socket_is_in_home:
         with suppress(OSError):
             layout.socket_folder.rmdir()
