@@ -48,9 +48,9 @@ def tell(error: Exception, endpoint: str, bucket: str) -> BlobError:
         case S3Error():
             return _tell_answer(error, endpoint, bucket)
         case InvalidResponseError():
-            return _tell_status(error._code, endpoint)
+            return _tell_status(error._code, endpoint, bucket)
         case ServerError():
-            return _tell_status(error.status_code, endpoint)
+            return _tell_status(error.status_code, endpoint, bucket)
         case SSLError():
             return _unavailable(
                 endpoint, f"a failed TLS handshake ({type(error).__name__})", "Check `use_ssl`"
@@ -83,8 +83,10 @@ def _tell_answer(error: S3Error, endpoint: str, bucket: str) -> BlobError:
     )
 
 
-def _tell_status(status: int, endpoint: str) -> BlobError:
+def _tell_status(status: int, endpoint: str, bucket: str) -> BlobError:
     found = f"HTTP {status} without an S3 answer"
+    if status in {401, 403}:
+        return _denied(endpoint, bucket, found, "Check the keys, and whether a proxy stands in between")
     if status >= 500 or status == 429:
         return _unavailable(endpoint, found, None)
     return BlobStoreMisconfigured(

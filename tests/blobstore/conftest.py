@@ -1,4 +1,4 @@
-"""Where the blob store's tests run: a *place* is a fresh prefix in one backend, with a way to damage what is there.
+"""Where the blob store's tests run: a *place* is a fresh prefix in a backend, with a way to damage its blobs.
 
 Backends: a folder, a real Swift (one per test worker, one second to start), and the S3 server that
 DAICHO_TEST_MINIO_ENDPOINT, _ACCESS_KEY and _SECRET_KEY name, where they are set.
@@ -30,7 +30,7 @@ if "DAICHO_TEST_MINIO_ENDPOINT" in os.environ:
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket that is there, at a server that runs, and the SDK's own client to look behind the store's back."""
+    """A bucket at a server that runs, and the SDK's own client to reach behind the store's back."""
 
     server: S3Server
     name: str
@@ -122,4 +122,7 @@ def _writer_of_folder(root: Path) -> Callable[[str, bytes], None]:
 
 
 def _writer_of_bucket(bucket: Bucket) -> Callable[[str, bytes], None]:
-    return lambda key, content: bucket.client.put_object(bucket.name, key, BytesIO(content), len(content)) and None
+    def write(key: str, content: bytes) -> None:
+        bucket.client.put_object(bucket.name, key, BytesIO(content), len(content))
+
+    return write

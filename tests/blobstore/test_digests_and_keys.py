@@ -54,12 +54,16 @@ def test_keys_of_two_prefixes_never_lie_within_each_other(one: str, other: str) 
     assert all(key.count("/") == 3 and ".." not in key for key in keys)
 
 
-@pytest.mark.parametrize("text", ["localhost:9000", "minio", "s3.example.com:443", "127.0.0.1:1", "[::1]:9000"])
+ENDPOINTS = ["localhost:9000", "minio", "s3.example.com:443", "127.0.0.1:1", "[::1]:9000"]
+NO_ENDPOINTS = ["http://localhost:9000", "https://s3.example.com", "a:9000/path", "a b", "", "::1"]
+
+
+@pytest.mark.parametrize("text", ENDPOINTS)
 def test_a_host_with_or_without_a_port_is_an_endpoint(text: str) -> None:
     assert parse_endpoint(text) == text
 
 
-@pytest.mark.parametrize("text", ["http://localhost:9000", "https://s3.example.com", "a:9000/path", "a b", "", "::1"])
+@pytest.mark.parametrize("text", NO_ENDPOINTS)
 def test_anything_more_is_no_endpoint(text: str) -> None:
     with pytest.raises(BlobStoreMisconfigured, match="host:port"):
         parse_endpoint(text)

@@ -1,9 +1,9 @@
-"""What only the filesystem store has: files, folders, a disk that can be full, and crashes between system calls."""
+"""What only the filesystem store has: files, folders, a full disk, and crashes between system calls."""
 
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,12 @@ async def store(tmp_path: Path):
     await store.close()
 
 
-def blobs_under(root: Path) -> Iterator[Path]:
-    return (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+def files_under(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def blobs_under(root: Path) -> list[Path]:
+    return [path for path in files_under(root) if not path.name.startswith(".")]
 
 
 FAULTS = {
@@ -89,7 +93,7 @@ async def test_a_put_that_fails_at_any_system_call_leaves_the_old_state_or_the_w
             if await _put_survives(store):
                 assert not faulty.struck, "a put was acknowledged although a call had failed"
                 break
-        await _close(store)
+        await store.close()
 
         restarted = FilesystemBlobStore(root, "acme")
         seen = [path.read_bytes() for path in blobs_under(root)]
@@ -97,9 +101,9 @@ async def test_a_put_that_fails_at_any_system_call_leaves_the_old_state_or_the_w
         assert await restarted.exists(DIGEST) == (seen == [BODY])
         await restarted.put(BODY)
         assert await restarted.get(DIGEST) == BODY
-        await _close(restarted)
+        await restarted.close()
     assert nth > 10, "the faults did not reach the system calls"
-    await _close(store)
+    await store.close()
 
 
 async def _store_with(root: Path, before: bytes | None) -> FilesystemBlobStore:
@@ -119,17 +123,13 @@ async def _put_survives(store: FilesystemBlobStore) -> bool:
     return True
 
 
-async def _close(store: FilesystemBlobStore) -> None:
-    await store.close()
-
-
 async def test_a_put_that_failed_without_a_crash_leaves_no_temporary_file(
     store: FilesystemBlobStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(durable.os, "replace", _raising(errno.EIO))
     with pytest.raises(BlobStoreUnavailable):
         await store.put(BODY)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert files_under(tmp_path) == []
 
 
 async def test_bytes_are_synced_before_the_name_and_every_name_before_the_answer(
@@ -148,6 +148,19 @@ async def test_bytes_are_synced_before_the_name_and_every_name_before_the_answer
     assert Path(opened[-1]) == store.path_of(DIGEST).parent
 
 
+async def test_names_that_another_process_may_not_have_synced_are_synced_before_the_answer(
+    store: FilesystemBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.put(BODY)
+    newcomer = FilesystemBlobStore(tmp_path / "blobs", "acme")
+    recording = FaultyOs(10_000, PowerCut())
+    monkeypatch.setattr(durable, "os", recording)
+    await newcomer.put(BODY)
+    opened = {Path(arguments[0]) for name, arguments in recording.calls if name == "open"}
+    assert set(store.path_of(DIGEST).parents[:4]) <= opened
+    await newcomer.close()
+
+
 async def test_a_blob_that_is_there_is_not_written_again(store: FilesystemBlobStore) -> None:
     await store.put(BODY)
     before = store.path_of(DIGEST).stat()
@@ -156,9 +169,7 @@ async def test_a_blob_that_is_there_is_not_written_again(store: FilesystemBlobSt
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-async def test_a_short_write_is_finished(
-    store: FilesystemBlobStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_short_write_is_finished(store: FilesystemBlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     class ShortWrites(FaultyOs):
         def write(self, descriptor: int, content: memoryview) -> int:
             return os.write(descriptor, content[:100])

@@ -85,7 +85,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
         home = folder / str(attempt)
         ports = _free_ports(SERVERS)
         _write_settings(home, ports)
-        with (home / "swift.log").open("wb") as log:
+        with (folder / "swift.log").open("wb") as log:
             # -P: this file's folder must not be importable, or `import swift` would find this file.
             supervisor = subprocess.Popen(
                 [sys.executable, "-P", __file__, str(home), *(str(ports[name]) for name in SERVERS)],
@@ -96,7 +96,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
         if _answers(supervisor, ports):
             return supervisor, ports
         _stop(supervisor)
-    raise SwiftDidNotStart((home / "swift.log").read_text(errors="replace")[-3000:])
+    raise SwiftDidNotStart((folder / "swift.log").read_text(errors="replace")[-3000:])
 
 
 def _answers(supervisor: subprocess.Popen[bytes], ports: dict[str, int]) -> bool:
@@ -214,6 +214,7 @@ def _supervise(home: Path, ports: dict[str, int]) -> None:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _mains() -> dict[str, Callable[[], None]]:

@@ -128,15 +128,18 @@ async def test_damage_under_one_prefix_leaves_the_other_whole(place) -> None:
     assert await place.neighbour.get(digest) == BODY
 
 
-@pytest.mark.parametrize("text", ["../../etc/passwd", "x", "A" * 64, "a" * 63, "a" * 64 + "\n", "a/" * 32, ""])
-async def test_what_is_no_digest_is_refused_before_anything_is_asked(blob_store: BlobStore, text: str) -> None:
+NO_DIGESTS = ["../../etc/passwd", "x", "A" * 64, "a" * 63, "a" * 64 + "\n", "a/" * 32, ""]
+
+
+@pytest.mark.parametrize("text", NO_DIGESTS)
+async def test_what_is_no_digest_is_refused_before_anything_is_read(blob_store: BlobStore, text: str) -> None:
     with pytest.raises(InvalidDigest):
         await blob_store.get(Digest(text))
     with pytest.raises(InvalidDigest):
         await blob_store.exists(Digest(text))
 
 
-@pytest.mark.parametrize("prefix", ["", "..", "a/b", "Acme", "a-b", "a" * 65, "acme\n", "ａ"])
+@pytest.mark.parametrize("prefix", ["", "..", "a/b", "Acme", "a-b", "a" * 65, "acme\n", "\uff41"])
 async def test_what_is_no_prefix_makes_no_store(place, prefix: str) -> None:
     with pytest.raises(BlobStoreMisconfigured):
         place.backend.store(prefix)
