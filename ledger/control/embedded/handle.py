@@ -13,7 +13,7 @@ from ledger.control.embedded.account import Account
 from ledger.control.embedded.deadline import Deadline
 from ledger.control.embedded.layout import PORT, Layout
 from ledger.control.embedded.locks import LockFile, exclusive
-from ledger.control.embedded.server import ensure_running, remove_short_socket_folder, stop
+from ledger.control.embedded.server import ensure_running, stop
 from ledger.errors import EmbeddedServerError
 
 __all__ = ["EmbeddedPostgres"]
@@ -105,7 +105,6 @@ def _claim(layout: Layout, settings: Mapping[str, str], deadline: Deadline) -> L
             claim.share()
             ensure_running(layout, settings, deadline)
         except BaseException:
-            remove_short_socket_folder(layout)
             claim.release()
             raise
     return claim

@@ -30,7 +30,7 @@ from ledger.control.embedded.layout import PORT, Layout
 from ledger.control.embedded.locks import LockFile
 from ledger.errors import EmbeddedServerError
 
-__all__ = ["ensure_running", "remove_short_socket_folder", "stop"]
+__all__ = ["ensure_running", "stop"]
 
 _LOG_KEPT_SECONDS = 6 * 24 * 3600
 _STATUS_LINE = 7
@@ -43,6 +43,16 @@ _children: list[subprocess.Popen[bytes]] = []
 def ensure_running(layout: Layout, settings: Mapping[str, str], deadline: Deadline) -> None:
     account = Account.for_home(layout)
     account.prepare_server_folders(layout)
+    try:
+        _start_unless_ready(layout, account, settings, deadline)
+    except BaseException:
+        _remove_short_socket_folder(layout)
+        raise
+
+
+def _start_unless_ready(
+    layout: Layout, account: Account, settings: Mapping[str, str], deadline: Deadline
+) -> None:
     vacant = _vacant_unless_ready(layout, deadline)
     if vacant is None:
         return
@@ -76,10 +86,10 @@ def stop(layout: Layout, deadline: Deadline) -> None:
             return
     vacant.close()
     _reap()
-    remove_short_socket_folder(layout)
+    _remove_short_socket_folder(layout)
 
 
-def remove_short_socket_folder(layout: Layout) -> None:
+def _remove_short_socket_folder(layout: Layout) -> None:
     """Leave nothing outside the home. A folder that holds a socket is not empty and stays."""
     if not layout.socket_is_in_home:
         with suppress(OSError):
