@@ -152,7 +152,6 @@ def _defaults(home: Path, port: int) -> str:
 bind_ip = 127.0.0.1
 bind_port = {port}
 workers = 0
-user = {_user_name()}
 swift_dir = {home}
 devices = {home / "disk"}
 mount_check = false
@@ -190,12 +189,6 @@ location = {REGION}
 use = egg:swift#tempauth
 user_{account}_{user} = {SECRET_KEY} .admin .reseller_admin
 {filters}"""
-
-
-def _user_name() -> str:
-    import pwd
-
-    return pwd.getpwuid(os.getuid()).pw_name
 
 
 # --- what the supervisor does -------------------------------------------------------------------------------
