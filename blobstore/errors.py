@@ -28,15 +28,15 @@ class DaichoError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        sentences = [self.problem.rstrip(".")]
+        sentences = [self.problem]
         if self.expected is not None:
             sentences.append(f"Expected {self.expected}")
         if self.found is not None:
             sentences.append(f"Found {self.found}")
         if self.fix is not None:
-            sentences.append(self.fix.rstrip("."))
+            sentences.append(self.fix)
         sentences.append("Retrying may help" if self.retryable else "Retrying will not help")
-        return ". ".join(sentences) + "."
+        return " ".join(text if text.endswith((".", "?", "!")) else f"{text}." for text in sentences)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Keyword-only arguments do not survive Exception's own pickling; process pools need it.

@@ -13,6 +13,7 @@ __all__ = [
     "InvalidName",
     "LedgerClosed",
     "MigrationNeeded",
+    "PositionNotReached",
     "ProjectionBehind",
     "ProjectionStopped",
     "PromptPackNotFound",
@@ -99,6 +100,10 @@ class InvalidArtifactPath(DaichoError, ValueError):
 
 class RunNotFound(DaichoError, LookupError):
     """The tenant has recorded no event of this run."""
+
+
+class PositionNotReached(DaichoError, ValueError):
+    """The position asked for lies beyond the head, or before the run's first event."""
 
 
 class RunNotStarted(DaichoError):

@@ -33,7 +33,7 @@ def store_error(error: BaseException, doing: str, server: str) -> DaichoError:
             f"PostgreSQL at {server} is out of reach or refuses work while {doing}: {said}",
             fix="Check that the server runs, has room and accepts connections; nothing else was tried",
         )
-    return StoreError(f"PostgreSQL at {server} refused while {doing}: {said}", fix="See `daicho doctor`")
+    return StoreError(f"PostgreSQL at {server} refused while {doing}: {said}")
 
 
 def is_temporary(error: BaseException) -> bool:

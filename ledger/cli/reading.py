@@ -1,0 +1,191 @@
+"""Commands that read: runs, timeline, state, tail, status, blob get."""
+
+from datetime import datetime
+
+import click
+
+from blobstore import BlobNotFound, parse_digest
+from ledger.cli import render
+from ledger.cli.running import (
+    catch_up,
+    json_option,
+    open_ledger,
+    open_tenant,
+    out,
+    print_json,
+    print_json_line,
+    runs_async,
+    tenant_option,
+)
+from ledger.contract.artifact_ref import ROOT
+from ledger.contract.events import RecordedEvent
+from ledger.settings import Settings
+from ledger.tenant import Tenant
+from projections.audit import AuditQueries
+from projections.listing import list_runs
+from projections.rows import columns
+
+STATUSES = ["running", "succeeded", "failed", "cancelled", "not_started"]
+
+
+class AwareTime(click.ParamType[datetime]):
+    """ISO 8601; without an offset it is in the reader's own zone."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            return datetime.fromisoformat(str(value)).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is not a time; expected ISO 8601, as 2026-11-24T12:00:00+01:00", param, ctx)
+
+
+@click.command()
+@tenant_option
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs with this status.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@json_option
+@runs_async
+async def runs(tenant_id: str | None, status: str | None, limit: int, as_json: bool) -> None:
+    """List runs, the newest first."""
+    async with open_tenant(tenant_id) as tenant:
+        await catch_up(tenant)
+        found = await list_runs(tenant, status=status, limit=limit)
+    if as_json:
+        print_json([{name: getattr(run, name) for name in columns(type(run))} for run in found])
+    elif found:
+        out.print(render.runs_table(found))
+    else:
+        out.print("No runs yet." if status is None else f"No runs that are {status}.")
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@tenant_option
+@json_option
+@runs_async
+async def timeline(run_id: str, tenant_id: str | None, as_json: bool) -> None:
+    """Show everything that happened in RUN, in order."""
+    async with open_tenant(tenant_id) as tenant:
+        await catch_up(tenant)
+        found = await AuditQueries(tenant).timeline(run_id)
+    if as_json:
+        print_json(found)
+    else:
+        out.print(render.timeline_table(found))
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@tenant_option
+@click.option("--position", type=int, help="As of this position.")
+@click.option("--time", type=AwareTime(), help="As of this time (ISO 8601), by when events were recorded.")
+@json_option
+@runs_async
+async def state(
+    run_id: str, tenant_id: str | None, position: int | None, time: datetime | None, as_json: bool
+) -> None:
+    """Show the state of RUN, now or as of an earlier point, replayed from its events."""
+    if position is not None and time is not None:
+        raise click.UsageError("--position or --time, not both")
+    async with open_tenant(tenant_id) as tenant:
+        await catch_up(tenant)
+        found = await AuditQueries(tenant).state_at(run_id, position=position, time=time)
+    if as_json:
+        print_json(render.state_json(found))
+    else:
+        out.print(render.state_view(found))
+
+
+@click.command()
+@tenant_option
+@click.option("-f", "--follow", is_flag=True, help="Go on with events as they are recorded.")
+@click.option("--after", type=click.IntRange(0), help="Begin after this position.")
+@click.option("-n", "--lines", type=click.IntRange(1), default=20, show_default=True, help="Begin so many events back.")
+@click.option("--run", "run_id", metavar="RUN", help="Only events of this run.")
+@click.option("--type", "event_type", help="Only events of this type.")
+@json_option
+@runs_async
+async def tail(
+    tenant_id: str | None,
+    follow: bool,
+    after: int | None,
+    lines: int,
+    run_id: str | None,
+    event_type: str | None,
+    as_json: bool,
+) -> None:
+    """Print events in order of position."""
+    async with open_tenant(tenant_id, projection="external") as tenant:
+        head = await tenant.store.head()
+        begin = max(head - lines, 0) if after is None else after
+        if not follow and begin >= head:
+            return
+        async for event in tenant.store.subscribe(begin):
+            if run_id in {None, event.run_id} and event_type in {None, str(event.event_type)}:
+                _print_event(event, as_json)
+            if not follow and event.position >= head:
+                return
+
+
+@click.command()
+@json_option
+@runs_async
+async def status(as_json: bool) -> None:
+    """Show every tenant with its head and how far its tables have come."""
+    async with open_ledger(projection="external") as ledger:
+        records = await ledger.tenants.list()
+        found = []
+        for record in records:
+            row: dict[str, object] = {"tenant_id": record.tenant_id, "name": record.name, "status": record.status}
+            if record.status == "active":
+                tenant = await ledger.tenant(record.tenant_id)
+                head, position = await tenant.store.head(), await tenant.projected_position()
+                row |= {"head": head, "projected": position, "lag": head - position}
+            found.append(row)
+    if as_json:
+        print_json(found)
+        return
+    made = render.table("tenant", "name", "status", "#head", "#projected", "#lag")
+    for row in found:
+        made.add_row(*(str(row.get(name, "")) for name in ("tenant_id", "name", "status", "head", "projected", "lag")))
+    out.print(made)
+
+
+@click.group()
+def blob() -> None:
+    """Artifact bodies."""
+
+
+@blob.command("get")
+@click.argument("digest_or_path", metavar="DIGEST|PATH")
+@tenant_option
+@runs_async
+async def blob_get(digest_or_path: str, tenant_id: str | None) -> None:
+    """Write a body to standard output; its digest is checked."""
+    async with open_tenant(tenant_id) as tenant:
+        digest = await _digest_of(tenant, digest_or_path)
+        content = await tenant.blobs.get(parse_digest(digest))
+    click.get_binary_stream("stdout").write(content)
+
+
+async def _digest_of(tenant: Tenant, digest_or_path: str) -> str:
+    if not digest_or_path.startswith(f"{ROOT}/"):
+        return digest_or_path
+    await catch_up(tenant, Settings())
+    newest = await tenant.reader.fetchval(
+        "SELECT digest FROM projection.artifacts WHERE path = $1 ORDER BY version DESC LIMIT 1", digest_or_path
+    )
+    if newest is None:
+        raise BlobNotFound(f"No artifact is recorded at {digest_or_path!r}", fix="`daicho timeline` shows a run's")
+    return str(newest)
+
+
+def _print_event(event: RecordedEvent, as_json: bool) -> None:
+    if as_json:
+        print_json_line(event.to_dict())
+        return
+    step = f" {event.step_id}#{event.attempt or 1}" if event.step_id else ""
+    click.echo(f"{event.position:>8}  {render.local_time(event.recorded_at)}  {event.event_type:<18} {event.run_id}{step}")

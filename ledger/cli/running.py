@@ -1,0 +1,131 @@
+"""What every command shares: the open ledger, the chosen tenant, errors told as one paragraph, and
+the exit code (0 good, 1 the check failed, 2 wrong usage, 3 a service is out of reach)."""
+
+import asyncio
+import functools
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import click
+import orjson
+from pydantic import ValidationError
+from rich.console import Console
+
+from blobstore.errors import (
+    BlobAccessDenied,
+    BlobStoreMissing,
+    BlobStoreUnavailable,
+    DaichoError,
+)
+from ledger.composition import Ledger
+from ledger.errors import EmbeddedServerError, SettingsError, StoreUnavailable
+from ledger.logs import configure_logs
+from ledger.settings import Settings
+from ledger.tenant import Tenant
+
+CHECK_FAILED = 1
+WRONG_USAGE = 2
+OUT_OF_REACH = 3
+_OUT_OF_REACH = (
+    BlobAccessDenied,
+    BlobStoreMissing,
+    BlobStoreUnavailable,
+    EmbeddedServerError,
+    StoreUnavailable,
+)
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+
+def runs_async(command: Callable[..., Awaitable[Any]]) -> Callable[..., None]:
+    """Turns an async command into one click can call. What it returns is the exit code (None: 0)."""
+
+    @functools.wraps(command)
+    def call(*arguments: Any, **options: Any) -> None:
+        try:
+            code = asyncio.run(command(*arguments, **options))  # type: ignore[arg-type]
+        except DaichoError as error:
+            code = tell(error)
+        except ValidationError as error:
+            code = tell_usage("; ".join(f"{_place(item['loc'])}{item['msg']}" for item in error.errors()))
+        except (KeyboardInterrupt, BrokenPipeError):
+            code = 130
+        sys.exit(code or 0)
+
+    return call
+
+
+def tell(error: DaichoError) -> int:
+    """Prints the error for people; returns the exit code."""
+    err.print(f"[bold red]daicho:[/] {_escape(str(error))}")
+    return OUT_OF_REACH if isinstance(error, _OUT_OF_REACH) else WRONG_USAGE
+
+
+def tell_usage(problem: str) -> int:
+    err.print(f"[bold red]daicho:[/] {_escape(problem)}")
+    return WRONG_USAGE
+
+
+def load_settings(**changes: Any) -> Settings:
+    settings = Settings(**changes)
+    configure_logs(settings.log_format, settings.log_level)
+    return settings
+
+
+@asynccontextmanager
+async def open_ledger(**changes: Any) -> AsyncIterator[Ledger]:
+    async with await Ledger.open(load_settings(**changes)) as ledger:
+        yield ledger
+
+
+@asynccontextmanager
+async def open_tenant(tenant_id: str | None, **changes: Any) -> AsyncIterator[Tenant]:
+    async with open_ledger(**changes) as ledger:
+        if tenant_id is None:
+            known = ", ".join(tenant.tenant_id for tenant in await ledger.tenants.list()) or "none yet"
+            raise SettingsError(
+                "Which tenant?",
+                expected="--tenant ID, or DAICHO_TENANT in the environment",
+                found=f"neither; tenants: {known}",
+                fix="Name one; none is chosen for you",
+            )
+        yield await ledger.tenant(tenant_id)
+
+
+async def catch_up(tenant: Tenant, settings: Settings | None = None) -> None:
+    """Where this process projects, what was recorded before the question is in the answer."""
+    if (settings or Settings()).projection == "background":
+        await tenant.wait_projected(await tenant.store.head())
+
+
+def print_json(value: Any) -> None:
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=_jsonable))
+
+
+def print_json_line(value: Any) -> None:
+    click.echo(orjson.dumps(value, default=_jsonable))
+
+
+def _jsonable(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    raise TypeError(type(value).__name__)
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return f"{'.'.join(map(str, location))}: " if location else ""
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+tenant_option = click.option(
+    "-t", "--tenant", "tenant_id", envvar="DAICHO_TENANT", metavar="ID", help="The tenant [env: DAICHO_TENANT]."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")

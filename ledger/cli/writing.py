@@ -1,0 +1,229 @@
+"""Commands that write: init, migrate, tenant, emit, rebuild, verify (which only compares), demo."""
+
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+import orjson
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ledger.cli import render
+from ledger.cli.running import (
+    CHECK_FAILED,
+    json_option,
+    load_settings,
+    open_ledger,
+    open_tenant,
+    out,
+    print_json,
+    print_json_line,
+    runs_async,
+    tell,
+    tenant_option,
+)
+from ledger.composition import blob_backend
+from ledger.contract.events import Event
+from ledger.control.catalogue import Catalogue
+from ledger.control.migrations import upgrade_control, upgrade_tenant
+from ledger.control.server import open_server
+from ledger.errors import DaichoError, InvalidEvent
+from projections import rebuild as rebuild_tables
+from projections import verify as verify_tables
+
+
+@click.command()
+@runs_async
+async def init() -> None:
+    """Prepare the configured stores: the control database's schema, and the bucket or folder."""
+    settings = load_settings()
+    async with open_server(settings) as server:
+        await upgrade_control(server)
+        blobs = blob_backend(settings)
+        try:
+            await blobs.prepare()
+            await blobs.check()
+        finally:
+            await blobs.close()
+        out.print(f"Control database ready: {server.name}")
+        out.print(f"Blob store ready: {blobs.describe()}")
+
+
+@click.command()
+@runs_async
+async def migrate() -> int:
+    """Bring the control database and every tenant's to this version's schema."""
+    async with open_server(load_settings()) as server:
+        await upgrade_control(server)
+        out.print("control: at head")
+        async with Catalogue.open(server) as catalogue:
+            tenants = [tenant for tenant in await catalogue.list() if tenant.status != "creating"]
+        for tenant in tenants:
+            try:
+                await upgrade_tenant(tenant.database_on(server))
+            except DaichoError as error:
+                out.print(f"{tenant.tenant_id}: failed; the tenants after it were left as they are")
+                return tell(error)
+            out.print(f"{tenant.tenant_id}: at head")
+    return 0
+
+
+@click.group()
+def tenant() -> None:
+    """Tenants: each with a database and blobs of its own."""
+
+
+@tenant.command("create")
+@click.argument("tenant_id", metavar="ID")
+@click.argument("name", required=False)
+@runs_async
+async def tenant_create(tenant_id: str, name: str | None) -> None:
+    """Make tenant ID with its database. Repeating it finishes what was interrupted."""
+    async with open_ledger(projection="external") as ledger:
+        database = await ledger.tenants.create_tenant_db(tenant_id, name or tenant_id)
+    out.print(f"Tenant {tenant_id} is ready, in database {database}")
+
+
+@tenant.command("list")
+@json_option
+@runs_async
+async def tenant_list(as_json: bool) -> None:
+    """List all tenants."""
+    async with open_ledger(projection="external") as ledger:
+        records = await ledger.tenants.list()
+    if as_json:
+        print_json(records)
+        return
+    made = render.table("tenant", "name", "status", "database", "created")
+    for record in records:
+        made.add_row(
+            record.tenant_id, record.name, record.status, record.database_name, render.local_time(record.created_at)
+        )
+    out.print(made)
+
+
+@tenant.command("suspend")
+@click.argument("tenant_id", metavar="ID")
+@runs_async
+async def tenant_suspend(tenant_id: str) -> None:
+    """Refuse further work of tenant ID."""
+    async with open_ledger(projection="external") as ledger:
+        await ledger.tenants.suspend(tenant_id)
+    out.print(f"Tenant {tenant_id} is suspended; `daicho tenant resume {tenant_id}` ends it")
+
+
+@tenant.command("resume")
+@click.argument("tenant_id", metavar="ID")
+@runs_async
+async def tenant_resume(tenant_id: str) -> None:
+    """Accept work of tenant ID again."""
+    async with open_ledger(projection="external") as ledger:
+        await ledger.tenants.resume(tenant_id)
+    out.print(f"Tenant {tenant_id} is active")
+
+
+@click.command()
+@tenant_option
+@click.argument("file", type=click.File("r", encoding="utf-8"), default="-")
+@runs_async
+async def emit(tenant_id: str | None, file: TextIO) -> None:
+    """Append events, one JSON object per line of FILE (default: standard input), and print each as
+    recorded. Every line is checked before the first is sent.
+
+    \b
+    {"event_type": "step.started", "run_id": "r1", "step_id": "outline", "payload": {}}
+    """
+    async with open_tenant(tenant_id) as opened:
+        events = [_event(line, number, opened.tenant_id) for number, line in enumerate(file, 1) if line.strip()]
+        for event in events:
+            print_json_line((await opened.emitter.emit(event)).to_dict())
+
+
+def _event(line: str, number: int, tenant_id: str) -> Event:
+    try:
+        fields: Any = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise InvalidEvent(f"Line {number} is not JSON: {error}", fix="Correct the line; nothing was sent") from None
+    if not isinstance(fields, dict):
+        raise InvalidEvent(f"Line {number} is not a JSON object", fix="Correct the line; nothing was sent")
+    return Event(**{"tenant_id": tenant_id, **fields})
+
+
+@click.command()
+@tenant_option
+@json_option
+@runs_async
+async def rebuild(tenant_id: str | None, as_json: bool) -> None:
+    """Drop the projection tables' rows and fold them from the events again."""
+    async with open_tenant(tenant_id, projection="external") as opened:
+        with _progress("rebuilding") as bar:
+            report = await rebuild_tables(opened, progress=bar.moved)
+    if as_json:
+        print_json(report)
+        return
+    rate = report.events / max(report.seconds, 0.001)
+    out.print(f"{report.events} events folded in {report.seconds:.2f} s ({rate:,.0f} events/s), up to position {report.position}")
+    made = render.table("table", "#rows", "digest")
+    for name, digest in report.digests.items():
+        made.add_row(name, str(report.rows[name]), digest[:24])
+    out.print(made)
+
+
+@click.command()
+@tenant_option
+@json_option
+@runs_async
+async def verify(tenant_id: str | None, as_json: bool) -> int:
+    """Compare the tables with a fresh fold of the events. Exit code 1 where they differ."""
+    async with open_tenant(tenant_id, projection="external") as opened:
+        with _progress("verifying") as bar:
+            report = await verify_tables(opened, progress=bar.moved)
+    if as_json:
+        print_json(report)
+    else:
+        out.print(render.verify_view(report))
+        verdict = "equal" if report.ok else f"{report.difference_count} differences"
+        out.print(f"{report.events} events folded, tables at position {report.position}: {verdict}")
+    return 0 if report.ok else CHECK_FAILED
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+@runs_async
+async def demo(folder: Path | None) -> int:
+    """Run a real pipeline over text files: FOLDER, or this folder's README, ARCHITECTURE and docs."""
+    from ledger.demo.main import run_demo  # noqa: PLC0415 - it needs the extra daicho[demo]
+
+    return await run_demo(load_settings(), folder, out)
+
+
+class _progress:  # noqa: N801 - reads as a function
+    """A bar on standard error where that is a terminal, nothing where it is not."""
+
+    def __init__(self, label: str) -> None:
+        self._bar = Progress(
+            TextColumn(label),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=render_console(),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task(label, total=None)
+
+    def moved(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+    def __enter__(self) -> "_progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._bar.stop()
+
+
+def render_console() -> Any:
+    from ledger.cli.running import err  # noqa: PLC0415
+
+    return err
