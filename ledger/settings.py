@@ -103,7 +103,8 @@ class Settings(BaseSettings):
 
 def _settings_error(error: ValidationError) -> SettingsError:
     # Never the input value: it may be a password.
-    problems = "; ".join(f"{_variable(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False))
+    items = error.errors(include_input=False)
+    problems = "; ".join(f"{_variable(item['loc'])}: {item['msg']}" for item in items)
     return SettingsError(f"Settings are not valid: {problems}", fix="Correct the setting named")
 
 

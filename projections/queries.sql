@@ -21,3 +21,6 @@ SELECT position FROM ledger.head
 
 -- name: count_events
 SELECT count(*) FROM ledger.events WHERE position <= $1
+
+-- name: newest_digest
+SELECT digest FROM projection.artifacts WHERE path = $1 ORDER BY first_position DESC LIMIT 1

@@ -117,7 +117,7 @@ class _Filling:
         for row_type, records in self._records.items():
             if records:
                 await self._connection.copy_records_to_table(
-                    row_type.TABLE, schema_name=SCHEMA, records=records, columns=columns(row_type)
+                    row_type.TABLE, schema_name=SCHEMA, records=records, columns=list(columns(row_type))
                 )
                 records.clear()
         self._waiting = 0

@@ -7,7 +7,6 @@ them, and a test holds the migration against them. A field of type `Json` holds 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import cache
 from typing import Any, ClassVar, NewType
 
 import orjson
@@ -23,7 +22,7 @@ class Row:
     KEY: ClassVar[tuple[str, ...]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RunRow(Row):
     TABLE: ClassVar[str] = "runs"
     KEY: ClassVar[tuple[str, ...]] = ("run_id",)
@@ -61,7 +60,7 @@ class RunRow(Row):
     last_recorded_at: datetime | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class StepRow(Row):
     TABLE: ClassVar[str] = "steps"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "step_id")
@@ -85,7 +84,7 @@ class StepRow(Row):
     last_position: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class AttemptRow(Row):
     """`ordinal` counts a step's attempts 1, 2, 3 …; `attempt` is the number the engine gave, which
     it may reset."""
@@ -123,7 +122,7 @@ class AttemptRow(Row):
     ended_position: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ArtifactRow(Row):
     """One version of one path. `version` counts the path's distinct digests in order."""
 
@@ -145,7 +144,7 @@ class ArtifactRow(Row):
     first_position: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class AuditRow(Row):
     """One accountable act: who did what, to what, when and why."""
 
@@ -164,7 +163,7 @@ class AuditRow(Row):
     recorded_at: datetime
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class AnomalyRow(Row):
     """A fact that is recorded as it came and does not fit what was recorded before it."""
 
@@ -186,18 +185,16 @@ STATE_ROW_TYPES: tuple[type[Row], ...] = (RunRow, StepRow, AttemptRow, ArtifactR
 ROW_TYPES: tuple[type[Row], ...] = (*STATE_ROW_TYPES, AuditRow, AnomalyRow)
 
 
-@cache
-def columns(row_type: type[Row]) -> tuple[str, ...]:
-    return tuple(column.name for column in fields(row_type))  # type: ignore[arg-type]
+_COLUMNS = {row_type: {f.name: f.type for f in fields(row_type)} for row_type in ROW_TYPES}  # type: ignore[arg-type]
+_JSON_COLUMNS = {
+    row_type: frozenset(name for name, annotation in named.items() if annotation == (Json | None))
+    for row_type, named in _COLUMNS.items()
+}
 
 
-@cache
-def json_columns(row_type: type[Row]) -> frozenset[str]:
-    return frozenset(
-        column.name
-        for column in fields(row_type)  # type: ignore[arg-type]
-        if column.type == (Json | None)
-    )
+def columns(row_type: type[Row]) -> dict[str, Any]:
+    """The columns' names in order, with the annotations of their types."""
+    return _COLUMNS[row_type]
 
 
 def key_of(row: Row) -> tuple[Any, ...]:
@@ -206,7 +203,7 @@ def key_of(row: Row) -> tuple[Any, ...]:
 
 def to_record(row: Row) -> tuple[Any, ...]:
     """The row as the database takes it: JSON values as their canonical text."""
-    texts = json_columns(type(row))
+    texts = _JSON_COLUMNS[type(row)]
     return tuple(
         json_text(value) if name in texts else value for name, value in _items(row)
     )
@@ -214,7 +211,7 @@ def to_record(row: Row) -> tuple[Any, ...]:
 
 def from_record(row_type: type[Row], record: Any) -> Any:
     """The row from the database's values, in the order of its columns."""
-    texts = json_columns(row_type)
+    texts = _JSON_COLUMNS[row_type]
     return row_type(
         *(
             orjson.loads(value) if name in texts and value is not None else value

@@ -1,7 +1,6 @@
 """Statements over whole rows, put together from the row classes so that no column is named twice."""
 
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from projections.rows import Json, Row, columns
@@ -13,29 +12,22 @@ def qualified(row_type: type[Row]) -> str:
     return f"{SCHEMA}.{row_type.TABLE}"
 
 
-@cache
 def select_by_run(row_type: type[Row]) -> str:
     """All rows of the streams named in $1, in order of key."""
     listed = ", ".join(columns(row_type))
-    return (
-        f"SELECT {listed} FROM {qualified(row_type)} WHERE run_id = ANY($1) "
-        f"ORDER BY {', '.join(row_type.KEY)}"
-    )
+    key = ", ".join(row_type.KEY)
+    return f"SELECT {listed} FROM {qualified(row_type)} WHERE run_id = ANY($1) ORDER BY {key}"
 
 
-@cache
 def select_runs_after(row_type: type[Row]) -> str:
     """The streams that have rows, after the stream $1, in order, at most $2."""
-    return (
-        f"SELECT DISTINCT run_id FROM {qualified(row_type)} WHERE run_id > $1 ORDER BY run_id LIMIT $2"
-    )
+    return f"SELECT DISTINCT run_id FROM {qualified(row_type)} WHERE run_id > $1 ORDER BY run_id LIMIT $2"
 
 
-@cache
 def upsert(row_type: type[Row]) -> str:
     """Writes rows given as one array per column."""
     names = columns(row_type)
-    arrays = ", ".join(f"${number}::{_array_type(row_type, name)}" for number, name in enumerate(names, 1))
+    arrays = ", ".join(f"${number}::{_array_type(kind)}" for number, kind in enumerate(names.values(), 1))
     listed, key = ", ".join(names), ", ".join(row_type.KEY)
     changed = ", ".join(f"{name} = excluded.{name}" for name in names if name not in row_type.KEY)
     return (
@@ -48,8 +40,7 @@ def delete_all(row_type: type[Row]) -> str:
     return f"DELETE FROM {qualified(row_type)}"
 
 
-def _array_type(row_type: type[Row], name: str) -> str:
-    annotation: Any = row_type.__dict__["__annotations__"][name]
+def _array_type(annotation: Any) -> str:
     kinds = set(getattr(annotation, "__args__", (annotation,)))
     types = {str: "text", Json: "json", datetime: "timestamptz", bool: "boolean", float: "double precision"}
     return next((sql for kind, sql in types.items() if kind in kinds), "bigint") + "[]"

@@ -48,11 +48,10 @@ def _type(name: str, kinds: set[Any]) -> Any:
 
 
 def _table(row_type: type[rows.Row]) -> Table:
-    annotations = row_type.__dict__["__annotations__"]
     return Table(
         row_type.TABLE,
         metadata,
-        *(_column(name, annotations[name]) for name in rows.columns(row_type)),
+        *(_column(name, annotation) for name, annotation in rows.columns(row_type).items()),
         PrimaryKeyConstraint(*row_type.KEY),
     )
 

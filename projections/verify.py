@@ -178,7 +178,7 @@ class _Comparison:
         row_type: type[Row],
         record: tuple[Any, ...],
     ) -> None:
-        names = columns(row_type)
+        names = list(columns(row_type))
         into[row_type][tuple(record[names.index(name)] for name in row_type.KEY)] = record
         digests[row_type].add(record)
 

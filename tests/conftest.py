@@ -13,7 +13,6 @@ import pytest
 from ledger import Ledger, Settings, Tenant
 from ledger.control.embedded import EmbeddedPostgres
 
-
 HOME_VARIABLE = "DAICHO_TEST_HOME"
 
 

@@ -1,5 +1,6 @@
 """Commands that read: runs, timeline, state, tail, status, blob get."""
 
+import sys
 from datetime import datetime
 
 import click
@@ -22,7 +23,7 @@ from ledger.contract.events import RecordedEvent
 from ledger.settings import Settings
 from ledger.tenant import Tenant
 from projections.audit import AuditQueries
-from projections.listing import list_runs
+from projections.listing import list_runs, newest_digest
 from projections.rows import columns
 
 STATUSES = ["running", "succeeded", "failed", "cancelled", "not_started"]
@@ -103,7 +104,7 @@ async def state(
 @tenant_option
 @click.option("-f", "--follow", is_flag=True, help="Go on with events as they are recorded.")
 @click.option("--after", type=click.IntRange(0), help="Begin after this position.")
-@click.option("-n", "--lines", type=click.IntRange(1), default=20, show_default=True, help="Begin so many events back.")
+@click.option("-n", "--lines", type=click.IntRange(1), default=20, help="Begin so many back.")
 @click.option("--run", "run_id", metavar="RUN", help="Only events of this run.")
 @click.option("--type", "event_type", help="Only events of this type.")
 @json_option
@@ -137,9 +138,9 @@ async def status(as_json: bool) -> None:
     """Show every tenant with its head and how far its tables have come."""
     async with open_ledger(projection="external") as ledger:
         records = await ledger.tenants.list()
-        found = []
+        found: list[dict[str, object]] = []
         for record in records:
-            row: dict[str, object] = {"tenant_id": record.tenant_id, "name": record.name, "status": record.status}
+            row: dict[str, object] = {name: getattr(record, name) for name in ("tenant_id", "name", "status")}
             if record.status == "active":
                 tenant = await ledger.tenant(record.tenant_id)
                 head, position = await tenant.store.head(), await tenant.projected_position()
@@ -149,8 +150,9 @@ async def status(as_json: bool) -> None:
         print_json(found)
         return
     made = render.table("tenant", "name", "status", "#head", "#projected", "#lag")
+    columns_ = ("tenant_id", "name", "status", "head", "projected", "lag")
     for row in found:
-        made.add_row(*(str(row.get(name, "")) for name in ("tenant_id", "name", "status", "head", "projected", "lag")))
+        made.add_row(*(str(row.get(name, "")) for name in columns_))
     out.print(made)
 
 
@@ -168,19 +170,18 @@ async def blob_get(digest_or_path: str, tenant_id: str | None) -> None:
     async with open_tenant(tenant_id) as tenant:
         digest = await _digest_of(tenant, digest_or_path)
         content = await tenant.blobs.get(parse_digest(digest))
-    click.get_binary_stream("stdout").write(content)
+    sys.stdout.buffer.write(content)
 
 
 async def _digest_of(tenant: Tenant, digest_or_path: str) -> str:
     if not digest_or_path.startswith(f"{ROOT}/"):
         return digest_or_path
     await catch_up(tenant, Settings())
-    newest = await tenant.reader.fetchval(
-        "SELECT digest FROM projection.artifacts WHERE path = $1 ORDER BY version DESC LIMIT 1", digest_or_path
-    )
+    newest = await newest_digest(tenant, digest_or_path)
     if newest is None:
-        raise BlobNotFound(f"No artifact is recorded at {digest_or_path!r}", fix="`daicho timeline` shows a run's")
-    return str(newest)
+        problem = f"No artifact is recorded at {digest_or_path!r}"
+        raise BlobNotFound(problem, fix="`daicho timeline` shows a run's")
+    return newest
 
 
 def _print_event(event: RecordedEvent, as_json: bool) -> None:
@@ -188,4 +189,5 @@ def _print_event(event: RecordedEvent, as_json: bool) -> None:
         print_json_line(event.to_dict())
         return
     step = f" {event.step_id}#{event.attempt or 1}" if event.step_id else ""
-    click.echo(f"{event.position:>8}  {render.local_time(event.recorded_at)}  {event.event_type:<18} {event.run_id}{step}")
+    at = render.local_time(event.recorded_at)
+    click.echo(f"{event.position:>8}  {at}  {event.event_type:<18} {event.run_id}{step}")

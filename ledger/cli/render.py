@@ -21,6 +21,7 @@ STATUS_STYLES = {
     "running": "cyan",
     "not_started": "dim",
 }
+WRAPPED = frozenset({"error", "what", "message", "path", "", "name"})
 _EVENT_STYLES = {
     "step.failed": "red",
     "run.failed": "bold red",
@@ -37,7 +38,12 @@ def table(*headers: str, title: str | None = None) -> Table:
     made = Table(title=title, title_justify="left", box=None, header_style="bold dim", pad_edge=False)
     for header in headers:
         is_number = header.startswith("#")
-        made.add_column(header.removeprefix("#"), justify="right" if is_number else "left", overflow="fold")
+        made.add_column(
+            header.removeprefix("#"),
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=header not in WRAPPED,
+        )
     return made
 
 
@@ -46,16 +52,13 @@ def status_text(status: str) -> Text:
 
 
 def runs_table(runs: Sequence[RunRow]) -> RenderableType:
-    made = table(
-        "run", "status", "pipeline", "pack", "started", "#took", "#steps", "#tries", "#repairs", "#odd", "error"
-    )
+    counts = ("#steps", "#tries", "#repairs", "#odd")
+    made = table("run", "status", "pipeline", "started", "#took", *counts, "error")
     for run in runs:
-        pack = f"{run.prompt_pack_id} v{run.prompt_pack_version}" if run.prompt_pack_id else ""
         made.add_row(
             Text(run.run_id),
             status_text(run.status),
             Text(run.pipeline or ""),
-            Text(pack),
             local_time(run.started_at),
             duration(run.duration_ms),
             str(run.steps),

@@ -3,6 +3,7 @@ the exit code (0 good, 1 the check failed, 2 wrong usage, 3 a service is out of 
 
 import asyncio
 import functools
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -36,17 +37,19 @@ _OUT_OF_REACH = (
     StoreUnavailable,
 )
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+# Where there is no terminal, lines are as long as they are: other programs read them.
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
+out = Console(highlight=False, width=_WIDTH)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def runs_async(command: Callable[..., Awaitable[Any]]) -> Callable[..., None]:
+def runs_async(command: Callable[..., Awaitable[int | None]]) -> Callable[..., None]:
     """Turns an async command into one click can call. What it returns is the exit code (None: 0)."""
 
     @functools.wraps(command)
     def call(*arguments: Any, **options: Any) -> None:
         try:
-            code = asyncio.run(command(*arguments, **options))  # type: ignore[arg-type]
+            code: int | None = asyncio.run(_coroutine(command(*arguments, **options)))
         except DaichoError as error:
             code = tell(error)
         except ValidationError as error:
@@ -56,6 +59,10 @@ def runs_async(command: Callable[..., Awaitable[Any]]) -> Callable[..., None]:
         sys.exit(code or 0)
 
     return call
+
+
+async def _coroutine(answer: Awaitable[int | None]) -> int | None:
+    return await answer
 
 
 def tell(error: DaichoError) -> int:
@@ -126,6 +133,6 @@ def _escape(text: str) -> str:
 
 
 tenant_option = click.option(
-    "-t", "--tenant", "tenant_id", envvar="DAICHO_TENANT", metavar="ID", help="The tenant [env: DAICHO_TENANT]."
+    "-t", "--tenant", "tenant_id", metavar="ID", envvar="DAICHO_TENANT", help="[env: DAICHO_TENANT]"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ledger.cli import render
 from ledger.cli.running import (
     CHECK_FAILED,
+    err,
     json_option,
     load_settings,
     open_ledger,
@@ -30,6 +31,8 @@ from ledger.control.server import open_server
 from ledger.errors import DaichoError, InvalidEvent
 from projections import rebuild as rebuild_tables
 from projections import verify as verify_tables
+
+_NOTHING_SENT = "Correct the line; nothing was sent"
 
 
 @click.command()
@@ -96,9 +99,8 @@ async def tenant_list(as_json: bool) -> None:
         return
     made = render.table("tenant", "name", "status", "database", "created")
     for record in records:
-        made.add_row(
-            record.tenant_id, record.name, record.status, record.database_name, render.local_time(record.created_at)
-        )
+        created = render.local_time(record.created_at)
+        made.add_row(record.tenant_id, record.name, record.status, record.database_name, created)
     out.print(made)
 
 
@@ -134,7 +136,8 @@ async def emit(tenant_id: str | None, file: TextIO) -> None:
     {"event_type": "step.started", "run_id": "r1", "step_id": "outline", "payload": {}}
     """
     async with open_tenant(tenant_id) as opened:
-        events = [_event(line, number, opened.tenant_id) for number, line in enumerate(file, 1) if line.strip()]
+        lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
+        events = [_event(line, number, opened.tenant_id) for number, line in lines]
         for event in events:
             print_json_line((await opened.emitter.emit(event)).to_dict())
 
@@ -143,9 +146,9 @@ def _event(line: str, number: int, tenant_id: str) -> Event:
     try:
         fields: Any = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise InvalidEvent(f"Line {number} is not JSON: {error}", fix="Correct the line; nothing was sent") from None
+        raise InvalidEvent(f"Line {number} is not JSON: {error}", fix=_NOTHING_SENT) from None
     if not isinstance(fields, dict):
-        raise InvalidEvent(f"Line {number} is not a JSON object", fix="Correct the line; nothing was sent")
+        raise InvalidEvent(f"Line {number} is not a JSON object", fix=_NOTHING_SENT)
     return Event(**{"tenant_id": tenant_id, **fields})
 
 
@@ -162,7 +165,10 @@ async def rebuild(tenant_id: str | None, as_json: bool) -> None:
         print_json(report)
         return
     rate = report.events / max(report.seconds, 0.001)
-    out.print(f"{report.events} events folded in {report.seconds:.2f} s ({rate:,.0f} events/s), up to position {report.position}")
+    out.print(
+        f"{report.events} events folded in {report.seconds:.2f} s ({rate:,.0f} events/s), "
+        f"up to position {report.position}"
+    )
     made = render.table("table", "#rows", "digest")
     for name, digest in report.digests.items():
         made.add_row(name, str(report.rows[name]), digest[:24])
@@ -192,12 +198,12 @@ async def verify(tenant_id: str | None, as_json: bool) -> int:
 @runs_async
 async def demo(folder: Path | None) -> int:
     """Run a real pipeline over text files: FOLDER, or this folder's README, ARCHITECTURE and docs."""
-    from ledger.demo.main import run_demo  # noqa: PLC0415 - it needs the extra daicho[demo]
+    from ledger.demo.main import run_demo
 
     return await run_demo(load_settings(), folder, out)
 
 
-class _progress:  # noqa: N801 - reads as a function
+class _progress:
     """A bar on standard error where that is a terminal, nothing where it is not."""
 
     def __init__(self, label: str) -> None:
@@ -206,7 +212,7 @@ class _progress:  # noqa: N801 - reads as a function
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=render_console(),
+            console=err,
             transient=True,
             disable=not sys.stderr.isatty(),
         )
@@ -224,6 +230,6 @@ class _progress:  # noqa: N801 - reads as a function
 
 
 def render_console() -> Any:
-    from ledger.cli.running import err  # noqa: PLC0415
+    from ledger.cli.running import err
 
     return err

@@ -94,7 +94,9 @@ async def _revision(engine: AsyncEngine, history: History, server_name: str) -> 
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(revision)
-    except (*POSTGRES_ERRORS, DBAPIError) as error:
+    except DBAPIError as error:
+        raise StoreError(f"Reading the schema revision at {server_name} failed: {error.orig}") from error
+    except POSTGRES_ERRORS as error:
         raise store_error(error, "reading the schema revision", server_name) from error
     finally:
         await engine.dispose()

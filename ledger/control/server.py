@@ -10,8 +10,10 @@ from ledger.control.embedded import EmbeddedPostgres
 from ledger.settings import Settings
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import DatabaseServer, server_at_url
+from ledger.store.statements import load_statements
 
 CONTROL_DATABASE = "daicho_control"
+_SQL = load_statements("ledger.control", "queries.sql")
 
 
 @asynccontextmanager
@@ -42,7 +44,7 @@ async def open_server(settings: Settings) -> AsyncIterator[DatabaseServer]:
 async def _ensure_control_database(server: DatabaseServer) -> None:
     connection = await server.connect("postgres")
     try:
-        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", CONTROL_DATABASE):
+        if not await connection.fetchval(_SQL["database_exists"], CONTROL_DATABASE):
             await connection.execute(f"CREATE DATABASE {CONTROL_DATABASE} TEMPLATE template0 ENCODING 'UTF8'")
     except (asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
         pass  # another process was faster

@@ -42,7 +42,9 @@ class LlmModel(Base):
     __tablename__ = "llm_models"
 
     model_id: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
-    provider_id: Mapped[str] = mapped_column(Text(collation="C"), ForeignKey("control.llm_providers.provider_id"))
+    provider_id: Mapped[str] = mapped_column(
+        Text(collation="C"), ForeignKey("control.llm_providers.provider_id")
+    )
     name: Mapped[str]
     context_window_tokens: Mapped[int | None]
     price_input_per_million: Mapped[Decimal | None]

@@ -49,7 +49,7 @@ def _dump(event: Event) -> bytes:
     except (TypeError, RecursionError) as error:
         raise InvalidEvent(
             f"The payload of {event.event_type.value} cannot be written as JSON: {error}",
-            expected="text without lone surrogates, 64-bit integers, finite numbers, lists and string-keyed dicts",
+            expected="text without lone surrogates, 64-bit integers, lists and string-keyed dicts",
             fix="Correct the payload",
         ) from None
 

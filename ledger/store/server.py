@@ -5,7 +5,7 @@ Addresses are keyword arguments throughout: no DSN is ever put together from nam
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 from sqlalchemy.engine import make_url
@@ -16,7 +16,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from ledger.errors import SettingsError
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 
-Connection = asyncpg.Connection
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 _URL_OPTIONS = {"sslmode": "ssl", "ssl": "ssl"}
 
 

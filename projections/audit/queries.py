@@ -63,7 +63,7 @@ class AuditQueries:
         if upto is not None and (later := await self._tenant.store.read_run(run_id, limit=1)):
             raise PositionNotReached(
                 f"Run {run_id!r} had no event at that point",
-                expected=f"position {later[0].position} or later, recorded at {later[0].recorded_at.isoformat()}",
+                expected=f"position {later[0].position} or later ({later[0].recorded_at.isoformat()})",
                 fix="Ask for a later point",
             )
         near = await self._tenant.reader.fetch(_SQL["near_runs"], run_id)

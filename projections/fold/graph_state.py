@@ -45,8 +45,12 @@ def _validation_reports(ended: list[AttemptRow]) -> list[ValidationReport]:
     return [
         ValidationReport.model_validate(report)
         for attempt in ended
-        for report in (attempt.validation_reports or ())  # type: ignore[attr-defined]
+        for report in _list(attempt.validation_reports)
     ]
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if value else []
 
 
 def _dict(value: Any) -> dict[str, Any]:
