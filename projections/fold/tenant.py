@@ -7,13 +7,20 @@ from projections.fold.state import RunState
 
 
 def recorded(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None:
-    subject = payload.get("pack_id")
+    subject = _text(payload, "pack_id")
     if subject is None and payload.get("position") is not None:
         subject = f"position {payload['position']}"
     state.audit(
         event,
         subject=subject,
-        actor=payload.get("by"),
-        reason=payload.get("reason"),
+        actor=_text(payload, "by"),
+        reason=_text(payload, "reason"),
         details=payload or None,
     )
+
+
+def _text(payload: dict[str, Any], key: str) -> str | None:
+    """Not every administrative type knows every one of these keys, and an unknown one is kept with
+    whatever it holds: only text may go into a column of text."""
+    value = payload.get(key)
+    return value if isinstance(value, str) else None
