@@ -7,7 +7,7 @@ from projections.fold.artifacts import note_refs
 from projections.fold.durations import milliseconds_between
 from projections.fold.runs import ENDED
 from projections.fold.state import RunState
-from projections.rows import AttemptRow, StepRow
+from projections.rows import AttemptRow
 
 
 def started(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ def succeeded(state: RunState, event: RecordedEvent, payload: dict[str, Any]) ->
     attempt = _ended(state, event, payload, "succeeded")
     attempt.outputs = payload.get("outputs")
     step = state.step(event)
-    step.status = "succeeded"
+    _close_step(state, event, attempt, "succeeded")
     step.outputs = payload.get("outputs")
     note_refs(state, event, (payload.get("outputs") or {}).values(), "output")
 
@@ -54,7 +54,7 @@ def failed(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> No
     attempt.will_retry = payload.get("will_retry")
     attempt.retry_delay_ms = payload.get("retry_delay_ms")
     step = state.step(event)
-    step.status = "waiting_for_retry" if attempt.will_retry else "failed"
+    _close_step(state, event, attempt, "waiting_for_retry" if attempt.will_retry else "failed")
     step.failures += 1
     step.error = attempt.error
     step.error_category = attempt.error_category
@@ -81,7 +81,9 @@ def lost(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None
         state.step(event)
         return
     _mark_lost(state, event, attempt)
-    state.step(event).status = "lost"
+    step = state.step(event)
+    if _is_last(state, attempt):
+        step.status = "lost"
 
 
 def _expect_open_run(state: RunState, event: RecordedEvent) -> None:
@@ -129,14 +131,22 @@ def _ended(state: RunState, event: RecordedEvent, payload: dict[str, Any], statu
     attempt.inputs_read = payload.get("inputs_read")
     attempt.validation_reports = payload.get("validation_reports")
     attempt.usage = payload.get("usage")
-    _close_step(state.step(event), event)
     note_refs(state, event, payload.get("inputs_read"), "input")
     return attempt
 
 
-def _close_step(step: StepRow, event: RecordedEvent) -> None:
-    step.ended_at = event.timestamp
-    step.duration_ms = milliseconds_between(step.started_at, event.timestamp)
+def _close_step(state: RunState, event: RecordedEvent, attempt: AttemptRow, status: str) -> None:
+    """The step stands where its last attempt stands: the word of an earlier one, given up for lost
+    and succeeded by another, changes only its own row."""
+    step = state.step(event)
+    if _is_last(state, attempt):
+        step.status = status
+        step.ended_at = event.timestamp
+        step.duration_ms = milliseconds_between(step.started_at, event.timestamp)
+
+
+def _is_last(state: RunState, attempt: AttemptRow) -> bool:
+    return state.attempts[attempt.step_id][-1] is attempt
 
 
 def _mark_lost(state: RunState, event: RecordedEvent, attempt: AttemptRow) -> None:
