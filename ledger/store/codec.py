@@ -5,6 +5,7 @@ equal bytes. They are stored, hashed and compared as they are, never serialised 
 """
 
 import math
+from enum import Enum
 from typing import Any
 
 import orjson
@@ -14,6 +15,8 @@ from ledger.contract.events import PAYLOAD_MODELS, Event
 from ledger.errors import InvalidEvent
 
 PAYLOAD_BYTES_MAX = 64 * 1024
+# A dataclass is not a JSON value: what orjson would make of one, nobody has checked.
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 def encode_payload(event: Event) -> bytes:
@@ -45,7 +48,7 @@ def decode_payload(data: bytes) -> dict[str, Any]:
 
 def _dump(event: Event) -> bytes:
     try:
-        return orjson.dumps(event.payload, default=_to_json, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(event.payload, default=_to_json, option=_OPTIONS)
     except (TypeError, RecursionError) as error:
         raise InvalidEvent(
             f"The payload of {event.event_type.value} cannot be written as JSON: {error}",
@@ -61,6 +64,8 @@ def _to_json(value: Any) -> Any:
 
 
 def _refuse_unstorable(event: Event, value: Any, where: str) -> None:
+    if isinstance(value, Enum):
+        value = value.value  # which is what orjson writes
     if isinstance(value, float) and not math.isfinite(value):
         raise _unstorable(event, where, "a finite number (JSON knows no NaN and no infinity)", repr(value))
     if isinstance(value, str) and "\x00" in value:
