@@ -5,7 +5,7 @@ outcome  of a group: its recorded events, or the error that is that caller's alo
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -73,8 +73,17 @@ def _expected_versions(groups: Sequence[Group]) -> list[int | None] | None:
     return expected
 
 
-def outcomes_of(groups: Sequence[Group], answer: Any) -> list[Outcome]:
-    """One outcome per group from the function's answer (four arrays, one item per event)."""
+def duplicate_positions(answer: Any) -> list[int]:
+    """Positions of events that were recorded before this call."""
+    verdicts: list[str] = answer["outcomes"] or []
+    return [answer["positions"][index] for index, verdict in enumerate(verdicts) if verdict == "duplicate"]
+
+
+def outcomes_of(
+    groups: Sequence[Group], answer: Any, first_recordings: Mapping[int, RecordedEvent]
+) -> list[Outcome]:
+    """One outcome per group from the function's answer (four arrays, one item per event). Where an
+    event was recorded before, its first recording is the outcome."""
     verdicts: list[str] | None = answer["outcomes"]
     positions: list[int] = answer["positions"]
     versions: list[int] = answer["versions"]
@@ -92,7 +101,8 @@ def outcomes_of(groups: Sequence[Group], answer: Any) -> list[Outcome]:
             continue
         outcomes.append(
             [
-                _recorded(item, positions[index], versions[index], recorded_at[index])
+                first_recordings.get(positions[index])
+                or _recorded(item, positions[index], versions[index], recorded_at[index])
                 for item, index in zip(group.events, indexes, strict=True)
             ]
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from ledger.contract.events import EVENT_TYPES, Event, RecordedEvent
 from ledger.errors import DaichoError
-from ledger.store.append import Group, Outcome, append_arguments, encode_group, outcomes_of
+from ledger.store.append import Group, Outcome, append_arguments, duplicate_positions, encode_group, outcomes_of
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.reader import CLOSE_SECONDS, Reader
 from ledger.store.server import Connection
@@ -91,7 +91,7 @@ class EventStore:
                 self._drop_writer()
                 raise
         self.appended.notify()
-        return outcomes_of(groups, answer)
+        return outcomes_of(groups, answer, await self._first_recordings(answer))
 
     async def head(self) -> int:
         """The last position; 0 where nothing is recorded."""
@@ -139,6 +139,14 @@ class EventStore:
     async def _read(self, statement: str, *arguments: Any) -> list[RecordedEvent]:
         rows = await self._reader.fetch(_SQL[statement], *arguments, doing="reading events")
         return [recorded_event(self.tenant_id, row) for row in rows]
+
+    async def _first_recordings(self, answer: Any) -> dict[int, RecordedEvent]:
+        """The events that were there already, by position: a repeated emit is told what stands in
+        the log, which may differ from its own event in time and actor."""
+        positions = duplicate_positions(answer)
+        if not positions:
+            return {}
+        return {event.position: event for event in await self._read("read_positions", positions)}
 
     async def _fetchval(self, statement: str, *arguments: Any) -> Any:
         return await self._reader.fetchval(_SQL[statement], *arguments, doing="reading events")

@@ -18,6 +18,12 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
  ORDER BY position
  LIMIT $2
 
+-- name: read_positions
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.events
+ WHERE position = ANY($1::bigint[])
+
 -- name: read_stream
 SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
        occurred_at, actor, traceparent, schema_version, payload
