@@ -9,8 +9,9 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from ledger.contract.events import Event, RecordedEvent
 from ledger.errors import EmitterClosed, InvalidEvent, StoreUnavailable, TenantMismatch
@@ -20,6 +21,7 @@ from ledger.store.event_store import EventStore
 
 RETRY_PAUSE_SECONDS_MIN = 0.05
 RETRY_PAUSE_SECONDS_MAX = 2.0
+DEADLINE_WATCH_SECONDS_MIN = 0.01
 
 log = get_logger(__name__)
 
@@ -53,7 +55,9 @@ class EventEmitter:
         self._queued_events = 0
         self._queued_bytes = 0
         self._waiting_for_room: deque[_Pending] = deque()
+        self._sending: list[_Pending] = []
         self._sender: asyncio.Task[None] | None = None
+        self._deadline_watch: asyncio.TimerHandle
         self._closed = False
 
     @property
@@ -150,13 +154,17 @@ class EventEmitter:
 
     async def _send_all(self) -> None:
         try:
+            self._watch_deadlines()
             while self._queue:
-                await self._send(self._next_batch())
+                self._sending = self._next_batch()
+                await self._send(self._sending)
         except BaseException as error:
             # The loop is being torn down, or this is a bug: nobody may wait for ever.
             self._fail_all(error)
             raise
         finally:
+            self._deadline_watch.cancel()
+            self._sending = []
             self._sender = None
 
     async def _send(self, batch: list[_Pending]) -> None:
@@ -166,33 +174,50 @@ class EventEmitter:
             try:
                 outcomes = await self._store.append_groups([pending.group for pending in batch])
             except StoreUnavailable as error:
-                self._fail_late(batch, error)
+                self._fail_late(error.problem)
                 batch = [pending for pending in batch if not pending.done.done()]
                 if batch:
-                    log.warning("emit_retry", problem=error.problem, groups=len(batch))
+                    log.warning("emit_retry", problem=error.problem, groups=len(batch), pause_seconds=pause_seconds)
                     await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                     pause_seconds = min(pause_seconds * 2, RETRY_PAUSE_SECONDS_MAX)
             except Exception as error:
-                for pending in batch:
-                    _settle(pending, error)
+                await self._send_apart(batch, error)
                 return
-            except BaseException:
-                for pending in batch:
-                    _settle(pending, _unconfirmed("the emitter was stopped"))
-                raise
             else:
                 for pending, outcome in zip(batch, outcomes, strict=True):
                     _settle(pending, outcome)
                 return
 
-    def _fail_late(self, batch: list[_Pending], error: StoreUnavailable) -> None:
+    async def _send_apart(self, batch: list[_Pending], error: Exception) -> None:
+        """PostgreSQL refused the batch for good: what it refuses of one group is that caller's alone."""
+        if len(batch) == 1:
+            _settle(batch[0], error)
+            return
+        for pending in batch:
+            await self._send([pending])
+
+    def _watch_deadlines(self) -> None:
+        """Each waiter hears at its own deadline, also while a commit is in flight and hangs."""
+        self._fail_late("PostgreSQL did not answer")
+        soonest = min((p.deadline for p in self._waiting() if not p.done.done()), default=None)
+        if soonest is None:
+            soonest = time.monotonic() + self._limits.deadline_seconds
+        seconds = max(soonest - time.monotonic(), DEADLINE_WATCH_SECONDS_MIN)
+        self._deadline_watch = asyncio.get_running_loop().call_later(seconds, self._watch_deadlines)
+
+    def _fail_late(self, problem: str) -> None:
         """Everyone whose deadline is over hears so now, also those who were not yet sent."""
         now = time.monotonic()
-        for pending in (*batch, *self._queue, *self._waiting_for_room):
+        for pending in self._waiting():
             if now >= pending.deadline:
-                _settle(pending, _unconfirmed(error.problem))
+                _settle(pending, _unconfirmed(problem))
+
+    def _waiting(self) -> Iterator[_Pending]:
+        return chain(self._sending, self._queue, self._waiting_for_room)
 
     def _fail_all(self, error: BaseException) -> None:
+        for pending in self._sending:
+            _settle(pending, _unconfirmed("the emitter was stopped"))
         for pending in (*self._queue, *self._waiting_for_room):
             _settle(pending, EmitterClosed(f"The emitter stopped: {type(error).__name__} {error}"))
         self._queue.clear()
