@@ -132,8 +132,13 @@ class EventStore:
     async def close(self) -> None:
         """Lets go of the writer's connection; the reader belongs to whoever opened it."""
         async with self._writing:
-            if self._writer is not None:
+            if self._writer is None:
+                return
+            try:
                 await self._writer.close(timeout=CLOSE_SECONDS)
+            except POSTGRES_ERRORS:
+                pass  # the server is gone or hangs: asyncpg has aborted the connection
+            finally:
                 self._writer = None
 
     async def _read(self, statement: str, *arguments: Any) -> list[RecordedEvent]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import asyncpg
 
+from ledger.errors import LedgerClosed
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.tenant_database import Role, TenantDatabase
 
@@ -15,6 +16,7 @@ class Reader:
     def __init__(self, database: TenantDatabase, pool: asyncpg.Pool) -> None:
         self.database = database
         self._pool = pool
+        self._closed = False
 
     @classmethod
     async def open(cls, database: TenantDatabase, *, connections_max: int) -> "Reader":
@@ -22,6 +24,8 @@ class Reader:
         return cls(database, await database.pool(Role.READER, connections_max))
 
     async def fetch(self, statement: str, *arguments: Any, doing: str = "reading") -> list[Any]:
+        if self._closed:
+            raise LedgerClosed("The ledger is closed", fix="Read while it is open")
         try:
             rows: list[Any] = await self._pool.fetch(statement, *arguments)
         except POSTGRES_ERRORS as error:
@@ -33,6 +37,7 @@ class Reader:
         return rows[0][0] if rows else None
 
     async def close(self) -> None:
+        self._closed = True
         try:
             await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
         except TimeoutError:
