@@ -102,6 +102,10 @@ class Settings(BaseSettings):
 
 
 def _settings_error(error: ValidationError) -> SettingsError:
+    for item in error.errors(include_input=False):
+        ours = item.get("ctx", {}).get("error")
+        if isinstance(ours, SettingsError):  # raised by a validator, and wrapped on its way out
+            return ours
     # Never the input value: it may be a password.
     items = error.errors(include_input=False)
     problems = "; ".join(f"{_variable(item['loc'])}: {item['msg']}" for item in items)
