@@ -70,6 +70,19 @@ def server_at_url(url: str, *, connect_timeout_seconds: float) -> DatabaseServer
             expected="postgresql://user:password@host:port/database",
             fix="Percent-encode special characters of the password",
         ) from None
+    if "@" in f"{parsed.host}{parsed.database}":
+        # What stands there then is a part of the password, and would be shown as the host's name.
+        raise SettingsError(
+            "DAICHO_DATABASE_URL holds more than one '@'",
+            expected="postgresql://user:password@host:port/database",
+            fix="Percent-encode special characters of the password",
+        )
+    if not (parsed.query.get("host") or parsed.host):
+        raise SettingsError(
+            "DAICHO_DATABASE_URL names no host, and no place is guessed",
+            expected="postgresql://user:password@host:port/database, or ?host=/folder/of/the/socket",
+            fix="Name the host",
+        )
     address: dict[str, Any] = {
         "host": parsed.query.get("host") or parsed.host,
         "port": parsed.port,
