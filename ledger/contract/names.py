@@ -19,13 +19,15 @@ _TENANT_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}", re.ASCII
 
 def tenant_id_problem(value: str) -> str | None:
     """What is wrong with a tenant id, or None. Upper and lower case are different tenants."""
-    if _TENANT_ID.fullmatch(value):
+    if isinstance(value, str) and _TENANT_ID.fullmatch(value):
         return None
     return "a tenant id is 1 to 64 of A-Z a-z 0-9 _ - . beginning with a letter or digit, without '..'"
 
 
 def name_problem(value: str) -> str | None:
     """What is wrong with a run, step or artifact name, or None."""
+    if not isinstance(value, str):
+        return f"a name is text, not {type(value).__name__}"
     if not value or value != value.strip():
         return "a name is not empty and does not begin or end with white space"
     if value in {".", ".."} or "/" in value or "\\" in value:
@@ -36,6 +38,12 @@ def name_problem(value: str) -> str | None:
     if len(value.encode()) > NAME_BYTES_MAX:
         return f"a name is at most {NAME_BYTES_MAX} bytes of UTF-8"
     return None
+
+
+def shown(value: object) -> str:
+    """What was given for a name, as an error may show it: escaped and short."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def is_reserved(name: str) -> bool:

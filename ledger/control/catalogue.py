@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from ledger.contract.names import tenant_id_problem
+from ledger.contract.names import shown, tenant_id_problem
 from ledger.errors import InvalidName, TenantNotFound
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection, DatabaseServer
@@ -59,7 +59,7 @@ class Catalogue:
         """Raises InvalidName before it asks, where no tenant can have this id."""
         if problem := tenant_id_problem(tenant_id):
             raise InvalidName(
-                f"{tenant_id!r} is not a tenant id", expected=problem, fix="Correct the tenant id"
+                f"{shown(tenant_id)} is not a tenant id", expected=problem, fix="Correct the tenant id"
             )
         rows = await self._fetch("find_tenant", tenant_id)
         return _record(rows[0]) if rows else None

@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from ledger.contract.names import tenant_id_problem
+from ledger.contract.names import shown, tenant_id_problem
 from ledger.control.catalogue import Catalogue, TenantRecord
 from ledger.control.migrations import require_head, tenant_revision, upgrade_tenant
 from ledger.control.provisioning import provision
@@ -89,7 +89,7 @@ class TenantDBManager:
 
 def _check(tenant_id: str, name: str) -> None:
     if problem := tenant_id_problem(tenant_id):
-        raise InvalidName(f"{tenant_id!r} is not a tenant id", expected=problem, fix="Correct the tenant id")
+        raise InvalidName(f"{shown(tenant_id)} is not a tenant id", expected=problem, fix="Correct the tenant id")
     if not name.strip() or len(name) > TENANT_NAME_CHARS_MAX or "\x00" in name or not name.isprintable():
         raise InvalidName(
             f"{name[:40]!r} is not a tenant name",
