@@ -97,7 +97,7 @@ class Event(BaseModel):
     timestamp: UtcTime = Field(default_factory=lambda: datetime.now(UTC))
     event_id: UUID = Field(default_factory=uuid4)
     attempt: int | None = Field(default=None, ge=1, lt=2**31)
-    actor: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[^\x00-\x1f]*$")
+    actor: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
     traceparent: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
     )
