@@ -39,7 +39,9 @@ async def _engines(server: DatabaseServer, history: History, only: str | None) -
         return [server.engine(connections_max=1)]
     await upgrade_control(server)  # without a catalogue there is nothing to ask
     async with Catalogue.open(server) as catalogue:
-        tenants = [await catalogue.get(only)] if only else await catalogue.list()
+        # A tenant whose making was interrupted may have no database yet; create_tenant_db finishes it.
+        made = [tenant for tenant in await catalogue.list() if tenant.status != "creating"]
+        tenants = [await catalogue.get(only)] if only else made
     return [owner_engine(tenant.database_on(server)) for tenant in tenants]
 
 
