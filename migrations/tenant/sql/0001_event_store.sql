@@ -205,12 +205,14 @@ BEGIN
                 refused := i;
                 SELECT * INTO there FROM ledger.events AS e WHERE e.event_id = p_event_ids[i];
                 IF FOUND THEN
-                    IF NOT (there.stream_id = p_stream_ids[i]
+                    -- After an erasure the id alone decides.
+                    IF there.payload IS NOT NULL AND NOT (
+                            there.stream_id = p_stream_ids[i]
                             AND there.event_type = p_event_types[i]
                             AND there.step_id IS NOT DISTINCT FROM p_step_ids[i]
                             AND there.attempt IS NOT DISTINCT FROM p_attempts[i]
                             AND there.schema_version = p_schema_versions[i]
-                            AND (there.payload IS NULL OR there.payload = p_payloads[i])) THEN
+                            AND there.payload = p_payloads[i]) THEN
                         RAISE EXCEPTION SQLSTATE 'DA001';
                     END IF;
                     outcomes[i] := 'duplicate';
