@@ -12,19 +12,29 @@ import structlog
 from ledger.contract.context import ExecutionContext
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger under the standard library's `name`, so that an application's own handlers and
-    levels apply as long as it does not call `configure_logs`."""
-    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
-    return logger
-
-
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger under the standard library's `name`, so that an application's own handlers and
+    levels apply as long as it does not call `configure_logs`. Its processors are its own too:
+    importing daicho leaves an application's structlog as it was."""
+    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    return logger
 
 
 def configure_logs(style: Literal["console", "json"], level: str) -> None:
@@ -66,15 +76,3 @@ def bound_context(context: ExecutionContext) -> Iterator[None]:
         tenant_id=context.tenant_id,
     ):
         yield
-
-
-structlog.configure(
-    processors=[
-        structlog.stdlib.filter_by_level,
-        *_SHARED,
-        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-    ],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    wrapper_class=structlog.stdlib.BoundLogger,
-    cache_logger_on_first_use=True,
-)
