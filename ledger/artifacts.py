@@ -6,11 +6,14 @@ The blob is durable before the event that names it is sent: a crash leaves garba
 from datetime import UTC, datetime
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from blobstore import BlobStore, Digest, parse_digest
 from ledger.contract.artifact_ref import ArtifactPath, ArtifactRef
 from ledger.contract.events import Event, EventType
+from ledger.contract.names import shown
 from ledger.emitter import EventEmitter
-from ledger.errors import InvalidArtifactPath, TenantMismatch
+from ledger.errors import InvalidArtifactPath, InvalidEvent, TenantMismatch
 
 JSON = "application/json"
 
@@ -32,20 +35,15 @@ class ArtifactStore:
     ) -> ArtifactRef:
         """Store `content` (str as UTF-8) and append `artifact.stored` to the run that `path` names.
 
-        `path` is `storage/{tenant_id}/{run_id}/{step}/{name}`. Raises InvalidArtifactPath or
-        TenantMismatch before anything is written.
+        `path` is `storage/{tenant_id}/{run_id}/{step}/{name}`. Raises InvalidArtifactPath,
+        TenantMismatch or InvalidEvent before anything is written. `event_id`, where given, is the
+        attempt's own: the same bytes put again under it return the first reference.
         """
         parts = self._own(path)
-        body = content.encode() if isinstance(content, str) else content
-        created_at = datetime.now(UTC)
+        body = _bytes_of(content)
+        reference = _reference(path, content_type, len(body))
         digest = await self._blobs.put(body)
-        ref = ArtifactRef(
-            path=path,
-            digest=digest,
-            content_type=content_type,
-            size_bytes=len(body),
-            created_at=created_at,
-        )
+        ref = reference.model_copy(update={"digest": digest})
         event = Event(
             event_type=EventType.ARTIFACT_STORED,
             tenant_id=self._tenant_id,
@@ -55,8 +53,11 @@ class ArtifactStore:
             payload={"name": parts.name, "ref": ref},
             **({} if event_id is None else {"event_id": event_id}),
         )
-        await self._emitter.emit(event)
-        return ref
+        if event_id is None:
+            await self._emitter.emit(event)
+            return ref
+        recorded = await self._emitter.emit_derived(event)
+        return ArtifactRef.model_validate((recorded.payload or event.payload)["ref"])
 
     async def get(self, ref: ArtifactRef) -> bytes:
         """The body, hashed again. Raises BlobNotFound, BlobCorrupt, TenantMismatch."""
@@ -75,7 +76,7 @@ class ArtifactStore:
             parts = ArtifactPath.parse(path)
         except ValueError as problem:
             raise InvalidArtifactPath(
-                f"{path[:200]!r} is not an artifact path: {problem}",
+                f"{shown(path)} is not an artifact path: {problem}",
                 expected=f"storage/{self._tenant_id}/{{run_id}}/{{step}}/{{name}}",
                 fix="Correct the path; nothing was read or written",
             ) from None
@@ -87,3 +88,35 @@ class ArtifactStore:
                 fix="Use the artifacts of its own tenant; nothing was read or written",
             )
         return parts
+
+
+def _bytes_of(content: bytes | str) -> bytes:
+    if not isinstance(content, str):
+        return content
+    try:
+        return content.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidEvent(
+            f"The artifact's text cannot be written as UTF-8: {error.reason} at {error.start}",
+            expected="text without lone surrogates",
+            fix="Correct the text, or store bytes; nothing was written",
+        ) from None
+
+
+def _reference(path: str, content_type: str, size_bytes: int) -> ArtifactRef:
+    """The reference, checked before the body is written; its digest is not known yet."""
+    try:
+        return ArtifactRef(
+            path=path,
+            digest="0" * 64,
+            content_type=content_type,
+            size_bytes=size_bytes,
+            created_at=datetime.now(UTC),
+        )
+    except ValidationError as error:
+        [first, *_] = error.errors(include_url=False, include_input=False)
+        raise InvalidEvent(
+            f"The artifact's {first['loc'][0]} is not valid: {first['msg']}",
+            expected="a content type of 1 to 255 printable characters",
+            fix="Correct it; nothing was written",
+        ) from None

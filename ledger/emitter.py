@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 from ledger.contract.events import Event, RecordedEvent
-from ledger.errors import EmitterClosed, InvalidEvent, StoreUnavailable, TenantMismatch
+from ledger.errors import EmitterClosed, EventConflict, InvalidEvent, StoreUnavailable, TenantMismatch
 from ledger.logs import get_logger
 from ledger.store.append import Group, Outcome, encode_group
+from ledger.store.codec import says_the_same
 from ledger.store.event_store import EventStore
 
 RETRY_PAUSE_SECONDS_MIN = 0.05
@@ -95,6 +96,17 @@ class EventEmitter:
         # A waiter that is cancelled cancels its future alone: what is not sent yet is passed over,
         # what is in flight is recorded with its neighbours.
         return await pending.done
+
+    async def emit_derived(self, event: Event) -> RecordedEvent:
+        """Record `event`, whose id was derived from an attempt. Where that attempt was executed before
+        and said the same but for the clock, the answer is its first recording."""
+        try:
+            return await self.emit(event)
+        except EventConflict:
+            first = await self._store.find(event.event_id)
+            if first is None or not says_the_same(first, event):
+                raise
+            return first
 
     async def close(self) -> None:
         """Refuses new events and waits until all others are acknowledged or failed."""

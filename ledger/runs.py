@@ -16,9 +16,11 @@ from ledger.contract.events import Event, EventType, RecordedEvent
 from ledger.contract.names import RUN_LEVEL
 from ledger.contract.state import ValidationIssue, ValidationReport
 from ledger.emitter import EventEmitter
+from ledger.errors import InvalidEvent
 from ledger.failures import Classifier, step_error
 from ledger.logs import bound_context
 from ledger.prompts import PromptPack
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -113,11 +115,23 @@ class Step:
         await self._recording.emitter.emit_many([retry, start])
 
     async def _succeed(self) -> None:
-        await self._emit(EventType.STEP_SUCCEEDED, {**self._noted(), **_given(outputs=self._outputs or None)})
+        try:
+            await self._emit(
+                EventType.STEP_SUCCEEDED, {**self._noted(), **_given(outputs=self._outputs or None)}
+            )
+        except InvalidEvent as refused:
+            # A success that cannot be recorded is a failure, and that one can.
+            self.error = step_error(refused, self.context.step_id, self.context.attempt)
+            await self._emit(EventType.STEP_FAILED, {"error": self.error})
+            raise
 
     async def _fail(self, error: StepError) -> None:
         self.error = error
-        await self._emit(EventType.STEP_FAILED, {**self._noted(), "error": error})
+        try:
+            await self._emit(EventType.STEP_FAILED, {**self._noted(), "error": error})
+        except InvalidEvent as refused:
+            # The failure is what matters; what was noted beside it cannot be kept.
+            await self._emit(EventType.STEP_FAILED, {"error": _with_notes_lost(error, refused)})
 
     def _noted(self) -> dict[str, Any]:
         return _given(
@@ -127,7 +141,7 @@ class Step:
         )
 
     async def _emit(self, event_type: EventType, payload: dict[str, Any]) -> RecordedEvent:
-        return await self._recording.emitter.emit(self._event(event_type, payload))
+        return await self._recording.emitter.emit_derived(self._event(event_type, payload))
 
     def _event(self, event_type: EventType, payload: dict[str, Any]) -> Event:
         return Event(
@@ -202,15 +216,27 @@ class Run:
         await self._emit(EventType.RUN_STARTED, payload)
 
     async def _end(self, raised: BaseException | None) -> None:
+        noted = _given(outputs=self.outputs or None, summary=self.summary)
         if raised is None:
-            payload = _given(outputs=self.outputs or None, summary=self.summary)
-            await self._emit(EventType.RUN_SUCCEEDED, payload)
+            await self._succeed(noted)
         elif isinstance(raised, asyncio.CancelledError):
             reason = str(raised) or "the task was cancelled"
             await self._emit(EventType.RUN_CANCELLED, _given(reason=reason, by=self._recording.actor))
         else:
-            payload = _given(error=self._error_of(raised), outputs=self.outputs or None, summary=self.summary)
-            await self._emit(EventType.RUN_FAILED, payload)
+            await self._fail(self._error_of(raised), noted)
+
+    async def _succeed(self, noted: dict[str, Any]) -> None:
+        try:
+            await self._emit(EventType.RUN_SUCCEEDED, noted)
+        except InvalidEvent as refused:
+            await self._emit(EventType.RUN_FAILED, {"error": step_error(refused, RUN_LEVEL, 1)})
+            raise
+
+    async def _fail(self, error: StepError, noted: dict[str, Any]) -> None:
+        try:
+            await self._emit(EventType.RUN_FAILED, {**noted, "error": error})
+        except InvalidEvent as refused:
+            await self._emit(EventType.RUN_FAILED, {"error": _with_notes_lost(error, refused)})
 
     def _error_of(self, raised: BaseException) -> StepError:
         if self._last_failure is not None and self._last_failure[0] is raised:
@@ -267,7 +293,7 @@ async def record_step(
             async with clock:
                 yield step
         except (Exception, asyncio.CancelledError) as raised:
-            if clock.expired() and not raised.args:
+            if clock.expired() and isinstance(raised, TimeoutError) and not raised.args:
                 raised.args = (f"timed out after {context.timeout_seconds:g} s",)
             error = step_error(raised, context.step_id, context.attempt, classify)
             await _undisturbed(step._fail(error))
@@ -285,6 +311,11 @@ async def _undisturbed(recording_of_the_end: Coroutine[Any, Any, None]) -> None:
 
 
 _ends: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references to tasks
+
+
+def _with_notes_lost(error: StepError, refused: InvalidEvent) -> StepError:
+    details = {**(error.details or {}), "notes_not_kept": refused.problem}
+    return error.model_copy(update={"details": details})
 
 
 def _given(**fields: Any) -> dict[str, Any]:

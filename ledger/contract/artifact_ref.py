@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
+
 from ledger.contract.names import is_reserved, name_problem, tenant_id_problem
 from ledger.contract.times import UtcTime
 
@@ -17,7 +18,9 @@ class ArtifactRef(BaseModel):
 
     path: str = Field(min_length=1, max_length=1024)
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-    content_type: str = Field(default="application/json", min_length=1, max_length=255)
+    content_type: str = Field(
+        default="application/json", min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"
+    )
     size_bytes: int = Field(ge=0, lt=2**63)
     created_at: UtcTime
 
@@ -36,6 +39,8 @@ class ArtifactPath(NamedTuple):
     @classmethod
     def parse(cls, path: str) -> "ArtifactPath":
         """Raises ValueError, saying what is wrong."""
+        if not isinstance(path, str):
+            raise ValueError(f"a path is text, not {type(path).__name__}")
         parts = path.split("/")
         if len(parts) != 5 or parts[0] != ROOT:
             raise ValueError(f"{ROOT}/{{tenant_id}}/{{run_id}}/{{step}}/{{name}} has five parts")

@@ -11,10 +11,11 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from ledger.contract.events import PAYLOAD_MODELS, Event
+from ledger.contract.events import PAYLOAD_MODELS, Event, RecordedEvent
 from ledger.errors import InvalidEvent
 
 PAYLOAD_BYTES_MAX = 64 * 1024
+_TIMES = frozenset({"created_at", "occurred_at", "checked_at", "last_seen"})
 # A dataclass is not a JSON value: what orjson would make of one, nobody has checked.
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -44,6 +45,26 @@ def encode_payload(event: Event) -> bytes:
 def decode_payload(data: bytes) -> dict[str, Any]:
     decoded: dict[str, Any] = orjson.loads(data)
     return decoded
+
+
+def says_the_same(recorded: RecordedEvent, event: Event) -> bool:
+    """Whether `event` differs from what is recorded in nothing but times: an attempt that is executed
+    a second time makes the same artifacts and fails the same way, only later."""
+    if recorded.payload is None:
+        return False
+    ours = (event.event_type, event.run_id, event.step_id, event.attempt, event.schema_version)
+    theirs = (
+        recorded.event_type, recorded.run_id, recorded.step_id, recorded.attempt, recorded.schema_version,
+    )  # fmt: skip
+    return ours == theirs and _timeless(decode_payload(encode_payload(event))) == _timeless(recorded.payload)
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _timeless(item) for key, item in value.items() if key not in _TIMES}
+    if isinstance(value, list):
+        return [_timeless(item) for item in value]
+    return value
 
 
 def _dump(event: Event) -> bytes:

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from ledger.contract.events import EVENT_TYPES, Event, RecordedEvent
 from ledger.errors import DaichoError
@@ -112,6 +113,10 @@ class EventStore:
     async def last_position_at(self, run_id: str, time: datetime) -> int:
         """The position of the run's last event recorded at or before `time`; 0 where none was."""
         return await self._fetchval("last_position_at", run_id, time) or 0
+
+    async def find(self, event_id: UUID) -> RecordedEvent | None:
+        found = await self._read("read_by_id", event_id)
+        return found[0] if found else None
 
     async def has_event(self, run_id: str, event_type: str) -> bool:
         found: bool = await self._fetchval("stream_has_type", run_id, event_type)

@@ -24,6 +24,12 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
   FROM ledger.events
  WHERE position = ANY($1::bigint[])
 
+-- name: read_by_id
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.events
+ WHERE event_id = $1
+
 -- name: read_stream
 SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
        occurred_at, actor, traceparent, schema_version, payload
