@@ -5,7 +5,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.contract.names import is_reserved, name_problem, tenant_id_problem
-from ledger.contract.times import UtcTime
+from ledger.contract.times import AwareTime
 
 ROOT = "storage"
 
@@ -22,7 +22,7 @@ class ArtifactRef(BaseModel):
         default="application/json", min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"
     )
     size_bytes: int = Field(ge=0, lt=2**63)
-    created_at: UtcTime
+    created_at: AwareTime
 
 
 class ArtifactPath(NamedTuple):

@@ -4,7 +4,8 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from ledger.contract.times import UtcTime
+
+from ledger.contract.times import AwareTime
 
 
 class ErrorCategory(StrEnum):
@@ -26,7 +27,7 @@ class StepError(BaseModel):
     category: ErrorCategory
     message: str
     details: dict[str, Any] | None = None
-    occurred_at: UtcTime
+    occurred_at: AwareTime
     attempt: int = Field(default=1, ge=0)
 
     def is_retryable(self) -> bool:

@@ -16,6 +16,8 @@ NAME_BYTES_MAX = 255
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}", re.ASCII)
 
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_$-][A-Za-z0-9_$:.-]{0,199}", re.ASCII)
+
 
 def tenant_id_problem(value: str) -> str | None:
     """What is wrong with a tenant id, or None. Upper and lower case are different tenants."""
@@ -28,6 +30,8 @@ def name_problem(value: str) -> str | None:
     """What is wrong with a run, step or artifact name, or None."""
     if not isinstance(value, str):
         return f"a name is text, not {type(value).__name__}"
+    if _PLAIN_NAME.fullmatch(value):  # nearly all of them, in a tenth of the time
+        return None
     if not value or value != value.strip():
         return "a name is not empty and does not begin or end with white space"
     if value in {".", ".."} or "/" in value or "\\" in value:

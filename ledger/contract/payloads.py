@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.errors import StepError
 from ledger.contract.state import ValidationIssue, ValidationReport
-from ledger.contract.times import UtcTime
+from ledger.contract.times import AwareTime
 
 CONFIG_BYTES_MAX = 16 * 1024
 
@@ -134,7 +134,7 @@ class StepRetrying(Payload):
 class StepLost(Payload):
     previous_attempt: Attempt | None = None
     detected_by: str | None = None
-    last_seen: UtcTime | None = None
+    last_seen: AwareTime | None = None
 
 
 class RepairApplied(Payload):

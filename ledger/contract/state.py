@@ -1,12 +1,13 @@
 """GraphState: where a run stands, in references only. It works as a LangGraph state."""
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict  # pydantic on Python 3.11 refuses typing's
 
 from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.errors import StepError
-from ledger.contract.times import UtcTime
+from ledger.contract.times import AwareTime
 
 
 class ValidationIssue(BaseModel):
@@ -26,7 +27,7 @@ class ValidationReport(BaseModel):
     validator: str
     passed: bool
     issues: list[ValidationIssue] = []
-    checked_at: UtcTime
+    checked_at: AwareTime
 
 
 class GraphState(TypedDict):

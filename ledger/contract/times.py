@@ -1,16 +1,16 @@
-"""Times: aware on the way in, UTC from then on."""
+"""Times: always aware, so that every one of them names an instant."""
 
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, Field
 
+# A day from either end of what a datetime can hold: no zone's offset can carry it beyond.
+_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
+_LATEST = datetime(9999, 12, 30, tzinfo=UTC)
 
-def _in_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("outside the years 1 to 9999 in UTC") from None
+AwareTime = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST)]
+"""Kept in the zone it was given in."""
 
-
-UtcTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+UtcTime = Annotated[AwareTime, AfterValidator(lambda value: value.astimezone(UTC))]
+"""Aware on the way in, UTC from then on."""
