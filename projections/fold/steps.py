@@ -18,7 +18,7 @@ def started(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> N
     attempt = state.new_attempt(event)
     attempt.started_at = event.timestamp
     attempt.started_position = event.position
-    attempt.timeout_seconds = payload.get("timeout_seconds")
+    attempt.timeout_seconds = _float(payload, "timeout_seconds")
     attempt.inputs = payload.get("inputs")
     attempt.model = payload.get("model")
     attempt.prompt = payload.get("prompt")
@@ -52,7 +52,7 @@ def failed(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> No
     # Unknown where the payload was erased: then nobody may conclude anything.
     attempt.retryable = error["category"] == "retryable" if "category" in error else None
     attempt.will_retry = payload.get("will_retry")
-    attempt.retry_delay_ms = payload.get("retry_delay_ms")
+    attempt.retry_delay_ms = _float(payload, "retry_delay_ms")
     step = state.step(event)
     _close_step(state, event, attempt, "waiting_for_retry" if attempt.will_retry else "failed")
     step.failures += 1
@@ -84,6 +84,12 @@ def lost(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None
     step = state.step(event)
     if _is_last(state, attempt):
         step.status = "lost"
+
+
+def _float(payload: dict[str, Any], key: str) -> float | None:
+    """JSON may say 30 where the column holds 30.0, and a digest tells the two apart."""
+    value = payload.get(key)
+    return None if value is None else float(value)
 
 
 def _expect_open_run(state: RunState, event: RecordedEvent) -> None:
