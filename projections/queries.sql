@@ -13,6 +13,11 @@ SELECT position FROM projection.checkpoints WHERE name = $1 FOR UPDATE
 UPDATE projection.checkpoints SET position = $3, updated_at = now()
  WHERE name = $1 AND position = $2
 
+-- name: set_checkpoint
+-- A rebuild sets it whatever it was, and puts it back where it is missing.
+INSERT INTO projection.checkpoints (name, position, updated_at) VALUES ($1, $2, now())
+    ON CONFLICT (name) DO UPDATE SET position = excluded.position, updated_at = excluded.updated_at
+
 -- name: try_rebuild_lock
 SELECT pg_try_advisory_xact_lock(hashtextextended('daicho.rebuild', 0))
 

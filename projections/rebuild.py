@@ -78,7 +78,7 @@ async def _refill(
         raise RebuildRunning(
             f"A rebuild of tenant {tenant_id!r} is under way", fix="Wait for it; nothing was changed"
         )
-    checkpoint = await connection.fetchval(_SQL["lock_checkpoint"], CORE)
+    await connection.fetchval(_SQL["lock_checkpoint"], CORE)
     position = await connection.fetchval(_SQL["head"])
     total = await connection.fetchval(_SQL["count_events"], position)
     for row_type in ROW_TYPES:
@@ -91,7 +91,7 @@ async def _refill(
         if progress is not None:
             progress(events, total)
     await filling.flush()
-    await connection.execute(_SQL["move_checkpoint"], CORE, checkpoint, position)
+    await connection.execute(_SQL["set_checkpoint"], CORE, position)
     return position, events, {table.TABLE: digest for table, digest in filling.digests.items()}
 
 

@@ -29,7 +29,7 @@ Records = dict[tuple[Any, ...], tuple[Any, ...]]  # by key
 @dataclass(frozen=True)
 class Difference:
     """`kind`: a row that is missing from the table, surplus in it, or differs in `columns`; or a
-    checkpoint that lies ahead of the head."""
+    checkpoint that lies ahead of the head. Where the checkpoint is missing, it compares at the head."""
 
     table: str
     key: tuple[Any, ...]
@@ -100,6 +100,9 @@ async def _compare_all(
 ) -> tuple[int, int]:
     position = await connection.fetchval(_SQL["checkpoint"], CORE)
     head = await connection.fetchval(_SQL["head"])
+    if position is None:
+        comparison.note(Difference("checkpoints", (CORE,), "missing"))
+        position = head
     if position > head:
         comparison.note(Difference("checkpoints", (CORE,), "ahead_of_head"))
     total = await connection.fetchval(_SQL["count_events"], position)
