@@ -117,8 +117,11 @@ class Folded:
         return self.tables.rows[StepRow][run_id, step_id]  # type: ignore[return-value]
 
     def attempts(self, step_id: str, run_id: str = RUN) -> list[AttemptRow]:
-        found: list[AttemptRow] = self._all(AttemptRow)
-        return [row for row in found if (row.run_id, row.step_id) == (run_id, step_id)]
+        return [row for row in self.all_attempts if (row.run_id, row.step_id) == (run_id, step_id)]
+
+    @property
+    def all_attempts(self) -> list[AttemptRow]:
+        return self._all(AttemptRow)
 
     @property
     def runs(self) -> list[RunRow]:
@@ -153,6 +156,14 @@ class History:
         self.run_id = run_id
         self.events: list[RecordedEvent] = []
         self._versions: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        listed = (
+            f"{event.position} {event.run_id} {event.event_type} {event.step_id} {event.attempt} "
+            f"{event.data!r}"
+            for event in self.events
+        )
+        return "\n".join(["History:", *listed])
 
     def add(
         self,

@@ -353,3 +353,11 @@ def test_a_duration_is_in_whole_milliseconds_and_never_negative() -> None:
     assert milliseconds_between(seconds(0), seconds(0)) == 0
     assert milliseconds_between(seconds(1), seconds(0)) is None
     assert milliseconds_between(None, seconds(0)) is None
+
+
+def test_a_whole_number_in_a_column_of_fractions_is_a_fraction() -> None:
+    # The database gives back 30.0, and a digest would tell it from 30.
+    rows = History().run_started().step_started(timeout_seconds=30).step_failed(retry_delay_ms=5).folded()
+
+    [attempt] = rows.attempts("draft")
+    assert (repr(attempt.timeout_seconds), repr(attempt.retry_delay_ms)) == ("30.0", "5.0")
