@@ -13,7 +13,7 @@ from ledger.demo.keywords import Keyword
 HEADING_LEVEL_MAX = 3
 KEYWORD_SCORE_SHARE = 0.35  # of the best keyword's score; how many reach it is the text's own doing
 
-_MARKDOWN = MarkdownIt("commonmark")
+_MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
 class Section(TypedDict):

@@ -24,6 +24,7 @@ RUNS_SHOWN_MAX = 12
 REPAIRS_SHOWN_MAX = 3
 FAILURES_SHOWN_MAX = 3
 DIGEST_CHARS = 8
+VALUE_MARGIN_CHARS = 18  # indent, sign and digest before a value
 NOT_SHOWN = frozenset({"artifact.stored", "step.started"})
 STYLES = {
     "succeeded": "green",
@@ -50,7 +51,7 @@ def opening(console: Console, ledger: Ledger, texts: Texts) -> None:
 def runs(console: Console, session: Session, rows: Sequence[RunRow], at_once: int) -> None:
     pipeline = "read → keywords → outline → draft → validate → repair → render"
     _head(console, f"{_count(len(rows), 'file')}, up to {at_once} at once: {pipeline}")
-    made = _table("run", "", "#took", "#tries", "#retries", "#repairs", "#bodies", "")
+    made = _table("run", "", "#took", "#tries", "#retries", "#repairs", "#bodies")
     for row in _worth_showing(rows):
         made.add_row(
             Text(row.run_id, no_wrap=True),
@@ -60,14 +61,13 @@ def runs(console: Console, session: Session, rows: Sequence[RunRow], at_once: in
             Text(str(row.retries or "·"), "yellow" if row.retries else "dim"),
             Text(str(row.repairs or "·"), "blue" if row.repairs else "dim"),
             str(row.artifacts),
-            Text(row.error_category or "", "red"),
         )
     console.print(_inset(made))
     if len(rows) > RUNS_SHOWN_MAX:
         _line(console, f"… and {len(rows) - RUNS_SHOWN_MAX} more")
     for row in [row for row in rows if row.error_message][:FAILURES_SHOWN_MAX]:
-        why = f" of {row.run_id} failed: {_first_line(row.error_message or '')}"
-        _cut_line(console, Text.assemble(("  ", ""), (row.failing_step or "the run", "red"), why))
+        place = f"{row.run_id}: {row.failing_step or 'run'}, {row.error_category}"
+        _cut_line(console, Text.assemble((f"  {place}: ", "red"), _first_line(row.error_message or "")))
     events = sum(row.last_version for row in rows)
     _line(
         console,
@@ -123,7 +123,7 @@ async def repairs(console: Console, tenant: Tenant, events: Sequence[RecordedEve
             ("-", "red", payload["before"]["digest"], old),
             ("+", "green", payload["after"]["digest"], new),
         ):
-            value = _value(article[changed])
+            value = _shortened(_value(article[changed]), console.width - VALUE_MARGIN_CHARS)
             _cut_line(console, Text.assemble((f"    {sign} {_short(digest)}  ", style), value))
     if len(events) > REPAIRS_SHOWN_MAX:
         _line(console, f"… and {_count(len(events) - REPAIRS_SHOWN_MAX, 'repair')} more")
@@ -234,8 +234,16 @@ def _value(value: Any) -> str:
         return value
     if value and isinstance(value[0], dict):
         named = (f"{section['heading'][:20]} ({len(section['body']):,})" for section in value)
-        return f"{len(value)} with their characters: " + " | ".join(named)
+        return f"{len(value)}, with their characters: " + ", ".join(named)
     return f"{len(value)}: " + ", ".join(value)
+
+
+def _shortened(text: str, chars_max: int) -> str:
+    """Both ends of a long text: repairs mostly change the end."""
+    if len(text) <= chars_max:
+        return text
+    head = chars_max // 2
+    return f"{text[:head]} … {text[head + 3 - chars_max :]}"
 
 
 def _tally(codes: Sequence[str]) -> str:

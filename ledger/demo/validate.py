@@ -79,7 +79,7 @@ def _message(error: ValidationError) -> str:
     rule = str(error.validator)
     if rule not in _LIMITS:
         return f"breaks {rule}"
-    unit = "characters" if rule.endswith("Length") else "entries"
+    unit = "characters" if rule.endswith("Length") else "items"
     return f"{len(error.instance)} {unit}, {_LIMITS[rule]} {error.validator_value}"
 
 
