@@ -32,7 +32,7 @@ async def run_demo(
     try:
         return await tell_story(settings, texts, console, now or datetime.now().astimezone())
     except asyncio.CancelledError:
-        console.print("\nStopped. Runs that were under way are recorded as cancelled.")
+        console.print("\nStopped. Whatever run was under way is recorded as cancelled.")
         raise
 
 

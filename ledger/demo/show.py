@@ -24,6 +24,7 @@ RUNS_SHOWN_MAX = 12
 REPAIRS_SHOWN_MAX = 3
 FAILURES_SHOWN_MAX = 3
 DIGEST_CHARS = 8
+RULE_CHARS_MAX = 100
 VALUE_MARGIN_CHARS = 18  # indent, sign and digest before a value
 NOT_SHOWN = frozenset({"artifact.stored", "step.started"})
 STYLES = {
@@ -310,7 +311,8 @@ def _inset(made: Table) -> Padding:
 
 def _head(console: Console, title: str) -> None:
     console.print()
-    console.print(Rule(Text(title, "bold cyan"), align="left", style="dim cyan"))
+    rule = Rule(Text(title, "bold cyan"), align="left", style="dim cyan")
+    console.print(rule, width=min(console.width, RULE_CHARS_MAX))
 
 
 def _cut_line(console: Console, text: Text) -> None:
