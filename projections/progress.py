@@ -20,9 +20,11 @@ class Progress:
         self._projector = projector
 
     async def position(self) -> int:
-        """The checkpoint: every event up to it is in the tables."""
-        position: int = await self._reader.fetchval(_SQL["checkpoint"], CORE, doing="reading the checkpoint")
-        return position
+        """The checkpoint: every event up to it is in the tables; 0 where there is none."""
+        position: int | None = await self._reader.fetchval(
+            _SQL["checkpoint"], CORE, doing="reading the checkpoint"
+        )
+        return position or 0
 
     async def wait(self, position: int, timeout_seconds: float) -> None:
         """Raises ProjectionStopped where the projector here gave up, ProjectionBehind when late."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ledger.contract.events import RecordedEvent
-from ledger.errors import DaichoError, ProjectionStopped, StoreUnavailable
+from ledger.errors import ProjectionStopped, StoreError, StoreUnavailable
 from ledger.logs import get_logger
 from ledger.store.event_store import EventStore
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
@@ -50,6 +50,7 @@ class Projector:
         self._connection: Connection | None = None
         self._states: OrderedDict[str, RunState] = OrderedDict()
         self._position: int | None = None
+        self._one_by_one_upto = 0
 
     async def catch_up(self) -> int:
         """Projects until nothing is left; returns the checkpoint."""
@@ -72,25 +73,32 @@ class Projector:
             except ProjectionStopped:
                 self.advanced.notify()
                 return
-            except DaichoError as error:
+            except Exception as error:
+                # Whoever waits must hear of it: a task that died without a word is waited for in vain.
                 self._stop(self._position or 0, error)
                 self.advanced.notify()
                 return
 
     async def project_batch(self) -> int:
-        """Projects up to 1,000 events in one transaction; returns how many."""
+        """Projects up to 1,000 events in one transaction; returns how many. A batch that cannot be
+        projected is done event by event, so that all events before the culprit are in the tables."""
         connection = await self._connected()
         if self._position is None:
             self._position = await self._ask_checkpoint(connection)
-        events = await self._store.read(self._position, BATCH_EVENTS_MAX)
+        limit = 1 if self._position < self._one_by_one_upto else BATCH_EVENTS_MAX
+        events = await self._store.read(self._position, limit)
         if not events:
             return 0
         try:
             done = await self._commit(connection, events)
-        except POSTGRES_ERRORS as error:
+        except Exception as error:
             self._forget()
             connection.terminate()
-            raise store_error(error, "projecting", self._store.database.server.name) from error
+            self._raise_if_unavailable(error)
+            if len(events) == 1:
+                raise self._stopped_at(events[0], error) from error
+            self._one_by_one_upto = events[-1].position
+            return await self.project_batch()
         except BaseException:
             self._forget()
             raise
@@ -125,14 +133,7 @@ class Projector:
         for event in events:
             state = self._states[event.run_id]
             self._states.move_to_end(event.run_id)
-            try:
-                fold(state, event)
-            except Exception as error:
-                self._stop(event.position, error)
-                raise ProjectionStopped(
-                    f"The event at position {event.position} could not be projected: {error!r}",
-                    fix=f"`daicho timeline {event.run_id}` shows it; this is a fault of daicho, report it",
-                ) from error
+            fold(state, event)
             touched[event.run_id] = state
         return [row for state in touched.values() for row in state.take_touched()]
 
@@ -147,10 +148,27 @@ class Projector:
 
     async def _ask_checkpoint(self, connection: Connection) -> int:
         try:
-            position: int = await connection.fetchval(_SQL["checkpoint"], CORE)
+            position: int | None = await connection.fetchval(_SQL["checkpoint"], CORE)
         except POSTGRES_ERRORS as error:
             raise store_error(error, "reading the checkpoint", self._store.database.server.name) from error
+        if position is None:
+            raise StoreError("The projection has no checkpoint", fix="`daicho rebuild` makes the tables anew")
         return position
+
+    def _raise_if_unavailable(self, error: Exception) -> None:
+        # asyncpg says of a value that fits no column that it is both an InterfaceError and a
+        # ValueError: that one no other connection will cure.
+        if isinstance(error, POSTGRES_ERRORS) and not isinstance(error, ValueError):
+            unavailable = store_error(error, "projecting", self._store.database.server.name)
+            if isinstance(unavailable, StoreUnavailable):
+                raise unavailable from error
+
+    def _stopped_at(self, event: RecordedEvent, error: Exception) -> ProjectionStopped:
+        self._stop(event.position, error)
+        return ProjectionStopped(
+            f"The event at position {event.position} could not be projected: {error!r}",
+            fix=f"`daicho timeline {event.run_id}` shows it; this is a fault of daicho, report it",
+        )
 
     def _stop(self, position: int, error: Exception) -> None:
         self.stopped = Stopped(position, str(error) or type(error).__name__)
