@@ -3,11 +3,11 @@
 Messages give lengths and places, never the text itself: reports travel in events.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from jsonschema import Draft202012Validator
@@ -80,7 +80,8 @@ def _message(error: ValidationError) -> str:
     if rule not in _LIMITS:
         return f"breaks {rule}"
     unit = "characters" if rule.endswith("Length") else "items"
-    return f"{len(error.instance)} {unit}, {_LIMITS[rule]} {error.validator_value}"
+    size = len(cast(Sized, error.instance))
+    return f"{size} {unit}, {_LIMITS[rule]} {error.validator_value}"
 
 
 @cache
