@@ -1,6 +1,9 @@
 """Migrations: applies the two Alembic histories, `control` and `tenant`, to their databases."""
 
-from collections.abc import Callable
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Literal
 
@@ -19,6 +22,9 @@ from ledger.store.tenant_database import Role, TenantDatabase
 
 History = Literal["control", "tenant"]
 SCHEMA: dict[History, str] = {"control": "control", "tenant": "ledger"}
+TURN_POLL_SECONDS = 0.01
+
+_upgrading = threading.Lock()
 
 
 def _config(history: History) -> Config:
@@ -81,9 +87,22 @@ async def _upgrade(engine: AsyncEngine, history: History, server_name: str) -> N
         command.upgrade(config, "head")
 
     try:
-        await run_sync(engine, upgrade)
+        async with _alone():
+            await run_sync(engine, upgrade)
     except DBAPIError as error:
         raise StoreError(f"The {history} migration at {server_name} failed: {error.orig}") from error
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """One upgrade at a time in this process: Alembic keeps the one under way in module globals. Not
+    an asyncio.Lock, for that serves one event loop alone."""
+    while not _upgrading.acquire(blocking=False):  # noqa: ASYNC110 - an Event serves one loop, too
+        await asyncio.sleep(TURN_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        _upgrading.release()
 
 
 async def _revision(engine: AsyncEngine, history: History, server_name: str) -> str | None:
