@@ -21,7 +21,9 @@ class Wakeup:
         if self.generation != seen:
             return True
         try:
-            await asyncio.wait_for(self._event.wait(), seconds)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that meets the notification.
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
         except TimeoutError:
             return False
         return True
