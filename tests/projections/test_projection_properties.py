@@ -9,7 +9,7 @@ import pytest
 from builder import fold_all
 from database_rows import live_records
 from event_strategies import Fact, cuts, interleaved
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -21,6 +21,8 @@ from projections import projector as projector_module
 @hypothesis_settings(
     max_examples=15,
     deadline=None,
+    # Each example takes a database of its own: a failure is shown as it was found, not made smaller.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,  # the settings are the same for every example
         HealthCheck.too_slow,
