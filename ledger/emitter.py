@@ -20,6 +20,7 @@ from ledger.store.append import Group, Outcome, encode_group
 from ledger.store.codec import says_the_same
 from ledger.store.event_store import EventStore
 
+BATCH_EVENTS_UNDIVIDED = 16
 RETRY_PAUSE_SECONDS_MIN = 0.05
 RETRY_PAUSE_SECONDS_MAX = 2.0
 DEADLINE_WATCH_SECONDS_MIN = 0.01
@@ -148,9 +149,12 @@ class EventEmitter:
         )
 
     def _next_batch(self) -> list[_Pending]:
+        # Half of what waits, so that the callers of one half are woken, and encode their next events,
+        # while the other half is being committed; taking all would let client and server take turns.
+        most = min(max(BATCH_EVENTS_UNDIVIDED, (self._queued_events + 1) // 2), self._limits.batch_events_max)
         batch: list[_Pending] = []
         events = 0
-        while self._queue and (not batch or events + self._queue[0].events <= self._limits.batch_events_max):
+        while self._queue and (not batch or events + self._queue[0].events <= most):
             pending = self._take()
             if not pending.done.done():
                 batch.append(pending)

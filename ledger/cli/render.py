@@ -52,14 +52,14 @@ def status_text(status: str) -> Text:
 
 
 def runs_table(runs: Sequence[RunRow]) -> RenderableType:
-    counts = ("#steps", "#tries", "#repairs", "#odd")
+    counts = ("#steps", "#tries", "#fixes", "#odd")
     made = table("run", "status", "pipeline", "started", "#took", *counts, "error")
     for run in runs:
         made.add_row(
             Text(run.run_id),
             status_text(run.status),
             Text(run.pipeline or ""),
-            local_time(run.started_at),
+            short_time(run.started_at),
             duration(run.duration_ms),
             str(run.steps),
             str(run.attempts),
@@ -151,6 +151,14 @@ def ref_json(ref: ArtifactRef) -> dict[str, Any]:
 
 def local_time(time: datetime | None) -> str:
     return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def short_time(time: datetime | None) -> str:
+    """For narrow columns: the year is left out when it is this one."""
+    if time is None:
+        return ""
+    this_year = time.astimezone().year == datetime.now().astimezone().year
+    return time.astimezone().strftime("%m-%d %H:%M:%S" if this_year else "%Y-%m-%d %H:%M")
 
 
 def duration(milliseconds: int | None, *, sign: str = "") -> str:

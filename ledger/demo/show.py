@@ -172,11 +172,11 @@ def what_next(console: Console, run: RunRow, seconds: float) -> None:
     _head(console, f"Done in {seconds:.1f} s. Try next")
     middle = (run.first_position + run.last_position) // 2
     commands = (
-        ("daicho runs demo", "all runs of the tenant"),
-        (f"daicho timeline demo {run.run_id}", "with every event"),
-        (f"daicho state demo {run.run_id} --position {middle}", "any point in between"),
-        ("daicho verify demo", "tables against events"),
-        ("daicho rebuild demo", "drop and fold again"),
+        ("daicho runs -t demo", "all runs of the tenant"),
+        (f"daicho timeline -t demo {run.run_id}", "with every event"),
+        (f"daicho state -t demo {run.run_id} --position {middle}", "any point in between"),
+        ("daicho verify -t demo", "tables against events"),
+        ("daicho rebuild -t demo", "drop and fold again"),
     )
     made = Table(box=None, show_header=False, pad_edge=False)
     made.add_column(no_wrap=True)

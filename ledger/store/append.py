@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Any, NamedTuple
 
 from ledger.contract.events import Event, RecordedEvent
@@ -63,6 +64,31 @@ def append_arguments(groups: Sequence[Group]) -> tuple[Any, ...]:
     )
 
 
+def lone_event(groups: Sequence[Group]) -> EncodedEvent | None:
+    """The event, where there is but one and it may go to any version of its stream."""
+    if len(groups) == 1 and len(groups[0].events) == 1 and groups[0].expected_version is None:
+        return groups[0].events[0]
+    return None
+
+
+def lone_arguments(item: EncodedEvent) -> tuple[Any, ...]:
+    """The arguments of `append_event_v1` in their order."""
+    event = item.event
+    return (
+        event.event_id,
+        event.run_id,
+        event.event_type.value,
+        event.step_id,
+        event.attempt,
+        event.actor,
+        event.traceparent,
+        event.schema_version,
+        event.timestamp,
+        item.data,
+        os.urandom(SALT_BYTES),
+    )
+
+
 def _expected_versions(groups: Sequence[Group]) -> list[int | None] | None:
     if all(group.expected_version is None for group in groups):
         return None
@@ -82,38 +108,49 @@ def duplicate_positions(answer: Any) -> list[int]:
 def outcomes_of(
     groups: Sequence[Group], answer: Any, first_recordings: Mapping[int, RecordedEvent]
 ) -> list[Outcome]:
-    """One outcome per group from the function's answer (four arrays, one item per event). Where an
-    event was recorded before, its first recording is the outcome."""
+    """One outcome per group from the answer of `append_events_v1`. Where an event was recorded
+    before, its first recording is the outcome."""
     verdicts: list[str] | None = answer["outcomes"]
     positions: list[int] = answer["positions"]
     versions: list[int] = answer["versions"]
     recorded_at: list[datetime] = answer["recorded_at"]
+    if verdicts is None:
+        return _all_recorded(groups, positions[0], versions, recorded_at[0])
     outcomes: list[Outcome] = []
     first = 0
     for group in groups:
         indexes = range(first, first + len(group.events))
         first += len(group.events)
-        refused = None if verdicts is None else _refused(verdicts, indexes)
+        refused = _refused(verdicts, indexes)
         if refused is not None:
-            assert verdicts is not None
             event = group.events[refused - indexes.start].event
             outcomes.append(_error(event, verdicts[refused], positions[refused], versions[refused], group))
             continue
         outcomes.append(
             [
                 first_recordings.get(positions[index])
-                or _recorded(item, positions[index], versions[index], recorded_at[index])
+                or recorded(item, positions[index], versions[index], recorded_at[index])
                 for item, index in zip(group.events, indexes, strict=True)
             ]
         )
     return outcomes
 
 
+def _all_recorded(
+    groups: Sequence[Group], first_position: int, versions: list[int], recorded_at: datetime
+) -> list[Outcome]:
+    numbers = zip(count(first_position), versions, strict=False)
+    return [
+        [recorded(item, *number, recorded_at) for item, number in zip(group.events, numbers, strict=False)]
+        for group in groups
+    ]
+
+
 def _refused(verdicts: list[str], indexes: range) -> int | None:
     return next((index for index in indexes if verdicts[index] in {"conflict", "stale"}), None)
 
 
-def _recorded(item: EncodedEvent, position: int, version: int, recorded_at: datetime) -> RecordedEvent:
+def recorded(item: EncodedEvent, position: int, version: int, recorded_at: datetime) -> RecordedEvent:
     event, data = item
     return RecordedEvent(
         position,

@@ -7,9 +7,22 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from ledger.contract.events import EVENT_TYPES, Event, RecordedEvent
 from ledger.errors import DaichoError
-from ledger.store.append import Group, Outcome, append_arguments, duplicate_positions, encode_group, outcomes_of
+from ledger.store.append import (
+    EncodedEvent,
+    Group,
+    Outcome,
+    append_arguments,
+    duplicate_positions,
+    encode_group,
+    lone_arguments,
+    lone_event,
+    outcomes_of,
+    recorded,
+)
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.reader import CLOSE_SECONDS, Reader
 from ledger.store.server import Connection
@@ -76,13 +89,15 @@ class EventStore:
     async def append_groups(self, groups: Sequence[Group]) -> list[Outcome]:
         """Append several groups in one commit; each has its own outcome. After StoreUnavailable
         they may be recorded or not; calling again with the same ids tells."""
-        arguments = append_arguments(groups)
+        lone = lone_event(groups)
         async with self._writing:
             try:
                 if self._writer is None or self._writer.is_closed():
                     self._writer = await self.database.connect(Role.WRITER)
+                if lone is not None and (outcome := await self._append_one(self._writer, lone)):
+                    return [outcome]
                 answer = await self._writer.fetchrow(
-                    _SQL["append"], *arguments, timeout=self._deadline_seconds
+                    _SQL["append"], *append_arguments(groups), timeout=self._deadline_seconds
                 )
             except POSTGRES_ERRORS as error:
                 self._drop_writer()
@@ -94,6 +109,17 @@ class EventStore:
         self.appended.notify()
         return outcomes_of(groups, answer, await self._first_recordings(answer))
 
+    async def _append_one(self, writer: Connection, lone: EncodedEvent) -> list[RecordedEvent] | None:
+        """None where the id is there already: the other function tells what with."""
+        try:
+            answer = await writer.fetchrow(
+                _SQL["append_one"], *lone_arguments(lone), timeout=self._deadline_seconds
+            )
+        except asyncpg.UniqueViolationError:
+            return None
+        self.appended.notify()
+        return [recorded(lone, *answer)]
+
     async def head(self) -> int:
         """The last position; 0 where nothing is recorded."""
         position: int = await self._fetchval("head")
@@ -104,7 +130,7 @@ class EventStore:
         return await self._read("read", after, min(limit, READ_LIMIT_MAX))
 
     async def read_run(
-        self, run_id: str, upto: int | None = None, *, after_version: int = 0, limit: int | None = None
+        self, run_id: str, upto: int | None = None, *, after_version: int = -1, limit: int | None = None
     ) -> list[RecordedEvent]:
         """A run's events in order of version, those at positions up to `upto` (all when None)."""
         upto = MAX_POSITION if upto is None else upto

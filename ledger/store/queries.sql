@@ -4,6 +4,9 @@
 SELECT outcomes, positions, versions, recorded_at
   FROM ledger.append_events_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 
+-- name: append_one
+SELECT position_, version_, recorded_at_ FROM ledger.append_event_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+
 -- name: identity
 SELECT tenant_id FROM ledger.identity
 

@@ -53,7 +53,8 @@ CREATE TABLE ledger.events (
 -- returned), 'conflict' (this id is there with other content), 'stale' (the stream is not at the
 -- expected version) or 'withdrawn' (another event of its group was refused).
 -- p_group_sizes adds up to the length of the other arrays. p_expected_versions may be NULL, or hold
--- per event NULL or the stream's version before it. `outcomes` is NULL where all were recorded.
+-- per event NULL or the stream's version before it. Where all were recorded, which is nearly always,
+-- `outcomes` is NULL and `positions` and `recorded_at` hold the first event's alone.
 CREATE FUNCTION ledger.append_events_v1(
     p_group_sizes       integer[],
     p_event_ids         uuid[],
@@ -79,7 +80,6 @@ DECLARE
     n     constant integer := cardinality(p_event_ids);
     base  bigint;
     now_  timestamptz;
-    last_ bigint;
 BEGIN
     -- The client may have switched this off for its session; what is acknowledged is durable.
     -- (A SET clause on the function would be undone before the commit that it is meant for.)
@@ -91,21 +91,6 @@ BEGIN
                SET position = h.position + n,
                    recorded_at = greatest(clock_timestamp(), h.recorded_at)
             RETURNING h.position - n, h.recorded_at INTO STRICT base, now_;
-
-            IF n = 1 THEN
-                SELECT e.version INTO last_ FROM ledger.events AS e
-                 WHERE e.stream_id = p_stream_ids[1] ORDER BY e.version DESC LIMIT 1;
-                last_ := coalesce(last_, 0) + 1;
-                INSERT INTO ledger.events
-                VALUES (base + 1, last_, now_, p_occurred_at[1], p_event_ids[1], p_attempts[1],
-                        p_schema_versions[1], p_stream_ids[1], p_event_types[1], p_step_ids[1],
-                        p_actors[1], p_traceparents[1], p_payloads[1], p_salts[1],
-                        ledger.payload_commitment_v1(p_salts[1], p_payloads[1]));
-                positions := ARRAY[base + 1];
-                versions := ARRAY[last_];
-                recorded_at := ARRAY[now_];
-                RETURN;
-            END IF;
 
             WITH input AS (
                 SELECT * FROM unnest(p_event_ids, p_stream_ids, p_event_types, p_step_ids, p_attempts,
@@ -129,11 +114,9 @@ BEGIN
                   FROM input AS i JOIN streams AS s USING (stream_id)
                 RETURNING e.position, e.version
             )
-            SELECT array_agg(inserted.position ORDER BY inserted.position),
-                   array_agg(inserted.version ORDER BY inserted.position)
-              INTO positions, versions
-              FROM inserted;
-            recorded_at := array_fill(now_, ARRAY[n]);
+            SELECT array_agg(inserted.version ORDER BY inserted.position) INTO versions FROM inserted;
+            positions := ARRAY[base + 1];
+            recorded_at := ARRAY[now_];
             RETURN;
         EXCEPTION WHEN unique_violation THEN
             -- An id is there already: nothing of the above happened; look at each event.
@@ -147,6 +130,42 @@ BEGIN
                p_group_sizes, p_event_ids, p_stream_ids, p_event_types, p_step_ids, p_attempts,
                p_actors, p_traceparents, p_schema_versions, p_occurred_at, p_payloads, p_salts,
                p_expected_versions) AS a;
+END
+$function$
+
+-- name: append_event_v1
+-- Appends one event: what append_events_v1 does without arrays and without a savepoint, for the writer
+-- that is alone. An id that is there already raises unique_violation; append_events_v1 then tells.
+CREATE FUNCTION ledger.append_event_v1(
+    p_event_id       uuid,
+    p_stream_id      text,
+    p_event_type     text,
+    p_step_id        text,
+    p_attempt        integer,
+    p_actor          text,
+    p_traceparent    text,
+    p_schema_version smallint,
+    p_occurred_at    timestamptz,
+    p_payload        bytea,
+    p_salt           bytea,
+    OUT position_    bigint,
+    OUT version_     bigint,
+    OUT recorded_at_ timestamptz
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $function$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'on', true);
+    UPDATE ledger.head AS h
+       SET position = h.position + 1, recorded_at = greatest(clock_timestamp(), h.recorded_at)
+    RETURNING h.position, h.recorded_at INTO STRICT position_, recorded_at_;
+    SELECT e.version INTO version_ FROM ledger.events AS e
+     WHERE e.stream_id = p_stream_id ORDER BY e.version DESC LIMIT 1;
+    version_ := coalesce(version_, 0) + 1;
+    INSERT INTO ledger.events
+    VALUES (position_, version_, recorded_at_, p_occurred_at, p_event_id, p_attempt, p_schema_version, p_stream_id,
+            p_event_type, p_step_id, p_actor, p_traceparent, p_payload, p_salt,
+            ledger.payload_commitment_v1(p_salt, p_payload));
 END
 $function$
 
@@ -332,7 +351,7 @@ BEGIN
     REVOKE ALL ON SCHEMA public FROM PUBLIC;
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger FROM PUBLIC;
     EXECUTE format('GRANT USAGE ON SCHEMA ledger TO %I, %I, %I', writer, projector, reader);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION ledger.append_events_v1 TO %I', writer);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION ledger.append_event_v1, ledger.append_events_v1 TO %I', writer);
     EXECUTE format('GRANT SELECT ON ledger.identity TO %I, %I, %I', writer, projector, reader);
     EXECUTE format('GRANT SELECT ON ledger.events, ledger.head TO %I, %I', projector, reader);
 END
