@@ -1,6 +1,8 @@
 """Tenant: everything of one tenant behind one handle."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -50,6 +52,7 @@ class Tenant:
         self.prompts = PromptPackLoader(reader)
         self._progress: ProjectionProgress | None = None
         self._started_runs: set[str] = set()
+        self._handle: str | None = None
 
     @asynccontextmanager
     async def run(
@@ -106,6 +109,20 @@ class Tenant:
         async with record_step(step, classify, details):
             yield step
 
+    def application_env(self) -> dict[str, str]:
+        """The environment of an `eventsourcing` application on this tenant's log:
+        `App(env=tenant.application_env())`. Close the application before the ledger.
+
+        It holds no address and no secret, only a handle that this process knows until the tenant is
+        closed. The library is synchronous: in a coroutine, use `asyncio.to_thread`.
+        """
+        # Imported here: importing the library takes longer than everything else of the write side.
+        from ledger.store import recorder
+
+        if self._handle is None:
+            self._handle = recorder.register(self.database, self._wakeup())
+        return {"PERSISTENCE_MODULE": recorder.__name__, "DAICHO_TENANT_HANDLE": self._handle}
+
     def follow(self, progress: ProjectionProgress) -> None:
         """Handed in by the composition root: the write side knows of projections only that they come."""
         self._progress = progress
@@ -121,10 +138,32 @@ class Tenant:
 
     async def close(self) -> None:
         """Everything emitted is acknowledged or failed; then the connections go."""
+        self._release_handle()
         await self.emitter.close()
         await self.store.close()
         await self.blobs.close()
         await self.reader.close()
+
+    def _wakeup(self) -> Callable[[], None] | None:
+        """Wakes subscribers on this event loop from an application's thread. Where there is no loop,
+        None: they look by themselves."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+
+        def notify() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self.store.appended.notify)
+
+        return notify
+
+    def _release_handle(self) -> None:
+        if self._handle is not None:
+            from ledger.store import recorder
+
+            recorder.release(self._handle)
+            self._handle = None
 
     def _recording(self, actor: str | None) -> Recording:
         return Recording(self.tenant_id, self.emitter, self.artifacts, actor)
