@@ -35,7 +35,7 @@ _EVENT_STYLES = {
 
 
 def table(*headers: str, title: str | None = None) -> Table:
-    made = Table(title=title, title_justify="left", box=None, header_style="bold dim", pad_edge=False)
+    made = Table(title=title, title_justify="left", box=None, header_style="bold dim", padding=(0, 1, 0, 0))
     for header in headers:
         is_number = header.startswith("#")
         made.add_column(
@@ -158,7 +158,7 @@ def short_time(time: datetime | None) -> str:
     if time is None:
         return ""
     this_year = time.astimezone().year == datetime.now().astimezone().year
-    return time.astimezone().strftime("%m-%d %H:%M:%S" if this_year else "%Y-%m-%d %H:%M")
+    return time.astimezone().strftime("%m-%d %H:%M" if this_year else "%Y-%m-%d %H:%M")
 
 
 def duration(milliseconds: int | None, *, sign: str = "") -> str:
