@@ -12,6 +12,7 @@ from ledger.control.catalogue import Catalogue
 from ledger.control.migrations import control_revision, require_head, upgrade_control
 from ledger.control.server import open_server
 from ledger.control.tenants import TenantDBManager
+from ledger.control.wakeups import Wakeups
 from ledger.emitter import EmitterLimits
 from ledger.errors import LedgerClosed
 from ledger.logs import get_logger
@@ -34,12 +35,14 @@ class Ledger:
         server: DatabaseServer,
         tenants: TenantDBManager,
         blobs: BlobBackend,
+        wakeups: Wakeups,
         resources: AsyncExitStack,
     ) -> None:
         self.settings = settings
         self.server = server
         self.tenants = tenants
         self.blobs = blobs
+        self._wakeups = wakeups
         self._resources = resources
         self._opened: dict[str, Tenant] = {}
         self._projecting: list[tuple[Projector, asyncio.Task[None]]] = []
@@ -66,8 +69,10 @@ class Ledger:
             catalogue = await resources.enter_async_context(Catalogue.open(server))
             tenants = TenantDBManager(server, catalogue)
             resources.push_async_callback(tenants.close)
+            wakeups = Wakeups(server)
+            resources.push_async_callback(wakeups.close)
             log.info("ledger_opened", database=server.name, blobs=blobs.describe())
-            return cls(settings, server, tenants, blobs, resources.pop_all())
+            return cls(settings, server, tenants, blobs, wakeups, resources.pop_all())
 
     async def tenant(self, tenant_id: str) -> Tenant:
         """The handle of an active tenant; the same one each time. Raises InvalidName,
@@ -79,7 +84,8 @@ class Ledger:
             if tenant_id in self._opened:
                 return self._opened[tenant_id]
             reader = await Reader.open(database, connections_max=self.settings.reader_connections_max)
-            tenant = Tenant(database, reader, self.blobs.store(record.blob_prefix), self._limits())
+            blobs = self.blobs.store(record.blob_prefix)
+            tenant = Tenant(database, reader, blobs, self._limits(), self._wakeups)
             self._opened[tenant_id] = tenant
             self._project(tenant)
         return tenant
@@ -111,7 +117,7 @@ class Ledger:
 
     def _project(self, tenant: Tenant) -> None:
         projector = Projector(tenant.store)
-        tenant.follow(Progress(tenant.reader, projector))
+        tenant.follow(Progress(tenant.reader, projector, self._wakeups))
         if self.settings.projection == "background":
             task = asyncio.create_task(
                 projector.run_until_cancelled(), name=f"daicho-projector-{tenant.tenant_id}"

@@ -20,6 +20,7 @@ from ledger.runs import Recording, Run, Step, record_run, record_step
 from ledger.store.event_store import EventStore
 from ledger.store.reader import Reader
 from ledger.store.tenant_database import TenantDatabase
+from ledger.store.wakeup import Announcer
 
 STARTED_RUNS_REMEMBERED_MAX = 10_000
 
@@ -41,12 +42,15 @@ class Tenant:
         reader: Reader,
         blobs: BlobStore,
         limits: EmitterLimits,
+        announcer: Announcer | None = None,
     ) -> None:
         self.tenant_id = database.tenant_id
         self.database = database
         self.reader = reader
         self.blobs = blobs
-        self.store = EventStore(database, reader, deadline_seconds=limits.deadline_seconds)
+        self.store = EventStore(
+            database, reader, deadline_seconds=limits.deadline_seconds, announcer=announcer
+        )
         self.emitter = EventEmitter(self.store, limits)
         self.artifacts = ArtifactStore(self.tenant_id, blobs, self.emitter)
         self.prompts = PromptPackLoader(reader)

@@ -5,6 +5,7 @@ import time
 from ledger.errors import ProjectionBehind, ProjectionStopped
 from ledger.store.reader import Reader
 from ledger.store.statements import load_statements
+from ledger.store.wakeup import Announcer, projected_topic
 from projections.projector import CORE, Projector
 
 _SQL = load_statements("projections", "queries.sql")
@@ -12,12 +13,13 @@ POLL_SECONDS = 0.05
 
 
 class Progress:
-    """With a projector in this process it wakes as soon as that one has moved; it looks by itself
-    for one that runs elsewhere."""
+    """Wakes as soon as the projector of this process has moved, or one elsewhere has announced that it
+    did; and it looks by itself."""
 
-    def __init__(self, reader: Reader, projector: Projector) -> None:
+    def __init__(self, reader: Reader, projector: Projector, announcer: Announcer) -> None:
         self._reader = reader
         self._projector = projector
+        self._announcer = announcer
 
     async def position(self) -> int:
         """The checkpoint: every event up to it is in the tables; 0 where there is none."""
@@ -28,6 +30,14 @@ class Progress:
 
     async def wait(self, position: int, timeout_seconds: float) -> None:
         """Raises ProjectionStopped where the projector here gave up, ProjectionBehind when late."""
+        topic = projected_topic(self._reader.database.name)
+        stop_hearing = self._announcer.hear(topic, self._projector.advanced.notify)
+        try:
+            await self._wait(position, timeout_seconds)
+        finally:
+            stop_hearing()
+
+    async def _wait(self, position: int, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
         while True:
             seen = self._projector.advanced.generation

@@ -17,7 +17,7 @@ from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role
-from ledger.store.wakeup import Wakeup
+from ledger.store.wakeup import Wakeup, projected_topic
 from projections.fold import RunState, fold
 from projections.rows import ROW_TYPES, STATE_ROW_TYPES, Row, from_record, to_record
 from projections.table_sql import select_by_run, upsert
@@ -25,7 +25,6 @@ from projections.table_sql import select_by_run, upsert
 CORE = "core"
 BATCH_EVENTS_MAX = 1_000
 RUNS_REMEMBERED_MAX = 2_000
-POLL_SECONDS = 0.1
 RETRY_PAUSE_SECONDS = 0.5
 
 _SQL = load_statements("projections", "queries.sql")
@@ -63,10 +62,10 @@ class Projector:
         """Follows the store. Where it is out of reach, tries again; at an event that cannot be
         projected it stops, keeps the reason in `stopped`, and leaves the tables as they are."""
         while True:
-            seen = self._store.appended.generation
             try:
                 if not await self.project_batch():
-                    await self._store.appended.wait(seen, POLL_SECONDS)
+                    assert self._position is not None
+                    await self._store.appended.beyond(self._position)
             except StoreUnavailable as error:
                 log.warning("projection_retry", tenant_id=self._store.tenant_id, problem=error.problem)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
@@ -104,9 +103,10 @@ class Projector:
             raise
         if done:
             self._position = events[-1].position
-            self.advanced.notify()
+            self._store.announcer.announce(projected_topic(self._store.database.name))
         else:
             self._forget()
+        self.advanced.notify()  # by this projector or by the one that was faster
         return len(events)
 
     async def close(self) -> None:

@@ -31,3 +31,8 @@ SELECT rolsuper FROM pg_roles WHERE rolname = current_user
 
 -- name: set_identity
 INSERT INTO ledger.identity (tenant_id) VALUES ($1) ON CONFLICT DO NOTHING
+
+-- name: notify
+-- Hints need no flush; without this line each would wait for one.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, payload)
+  FROM unnest($2::text[]) AS payload

@@ -2,7 +2,7 @@
 run 1, 2, 3 … without gaps, and a reader at position p has seen everything up to p, for ever."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,17 +23,18 @@ from ledger.store.append import (
     outcomes_of,
     recorded,
 )
+from ledger.store.head_watcher import HeadWatcher
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.reader import CLOSE_SECONDS, Reader
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
+from ledger.store.subscription import Pages, Subscription, Wanted
 from ledger.store.tenant_database import Role, TenantDatabase
-from ledger.store.wakeup import Wakeup
+from ledger.store.wakeup import Announcer, Silence
 
 _SQL = load_statements("ledger.store", "queries.sql")
 MAX_POSITION = 2**63 - 1
 READ_LIMIT_MAX = 10_000
-POLL_SECONDS = 0.1
 
 
 def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
@@ -59,11 +60,25 @@ def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
 
 class EventStore:
     """Reads go through the reader's pool; appends through one connection in the
-    writer role, one call at a time: commits of a tenant queue at its head row anyway."""
+    writer role, one call at a time: commits of a tenant queue at its head row anyway.
 
-    def __init__(self, database: TenantDatabase, reader: Reader, *, deadline_seconds: float = 30.0) -> None:
+    `appended` knows how far the log may be read and wakes who waits for more; `announcer` carries
+    that to other processes."""
+
+    def __init__(
+        self,
+        database: TenantDatabase,
+        reader: Reader,
+        *,
+        deadline_seconds: float = 30.0,
+        announcer: Announcer | None = None,
+    ) -> None:
         self.database = database
-        self.appended = Wakeup()
+        self.announcer = announcer or Silence()
+        self.appended = HeadWatcher(
+            self.head, self.announcer, topic=database.name, tenant_id=database.tenant_id
+        )
+        self._pages = Pages(self._read, database.tenant_id)
         self._reader = reader
         self._deadline_seconds = deadline_seconds
         self._writer: Connection | None = None
@@ -106,7 +121,7 @@ class EventStore:
                 # Cancelled in mid-flight: the answer of this call must not meet the next one.
                 self._drop_writer()
                 raise
-        self.appended.notify()
+        self.appended.notify(max((found for found in answer["positions"] if found), default=0))
         return outcomes_of(groups, answer, await self._first_recordings(answer))
 
     async def _append_one(self, writer: Connection, lone: EncodedEvent) -> list[RecordedEvent] | None:
@@ -117,7 +132,7 @@ class EventStore:
             )
         except asyncpg.UniqueViolationError:
             return None
-        self.appended.notify()
+        self.appended.notify(answer[0])
         return [recorded(lone, *answer)]
 
     async def head(self) -> int:
@@ -148,20 +163,51 @@ class EventStore:
         found: bool = await self._fetchval("stream_has_type", run_id, event_type)
         return found
 
-    async def subscribe(self, after: int = 0, *, batch: int = 500) -> AsyncIterator[RecordedEvent]:
-        """Every event after position `after`, in order: those that are there, then live ones."""
-        while True:
-            seen = self.appended.generation
-            events = await self.read(after, batch)
-            for event in events:
-                yield event
-                after = event.position
-            if not events:
-                # Events of other processes give no sign here, so it also looks by itself.
-                await self.appended.wait(seen, POLL_SECONDS)
+    async def read_last(
+        self,
+        limit: int,
+        *,
+        upto: int,
+        after: int = 0,
+        run_id: str | None = None,
+        types: Iterable[str] | None = None,
+    ) -> list[RecordedEvent]:
+        """The last `limit` events of this run and of these types at positions after `after` and up to
+        `upto`, in order of position."""
+        wanted = _wanted(run_id, types)
+        limit = min(limit, READ_LIMIT_MAX)
+        if wanted.run_id is None:
+            found = await self._read("read_last", after, upto, wanted.type_list, limit)
+        else:
+            found = await self._read(
+                "read_last_of_stream", wanted.run_id, after, upto, wanted.type_list, limit
+            )
+        return found[::-1]
+
+    def subscribe(
+        self,
+        after: int = 0,
+        *,
+        run_id: str | None = None,
+        types: Iterable[str] | None = None,
+        upto: int | None = None,
+        batch: int = 500,
+    ) -> Subscription:
+        """Every event after position `after`, in order and once: those that are there, then live ones.
+
+        `run_id` and `types` leave only events of this run and of these types; `upto` ends it there. Holds
+        at most `batch` events. A lost connection or a server that restarts is waited out (and logged);
+        only what is not retryable is raised, LedgerClosed among it. To go on in another process, subscribe
+        after its `position`. `async with contextlib.aclosing(...)` ends it early.
+        """
+        if after < 0 or not 1 <= batch <= READ_LIMIT_MAX:
+            raise ValueError(f"after is at least 0 and batch 1 to {READ_LIMIT_MAX}, not {after} and {batch}")
+        wanted = _wanted(run_id, types)
+        return Subscription(self.appended, self._pages, after=after, upto=upto, wanted=wanted, batch=batch)
 
     async def close(self) -> None:
-        """Lets go of the writer's connection; the reader belongs to whoever opened it."""
+        """Ends subscriptions and lets go of the writer's connection; the reader belongs to its opener."""
+        await self.appended.close()
         async with self._writing:
             if self._writer is None:
                 return
@@ -191,3 +237,7 @@ class EventStore:
         if self._writer is not None:
             self._writer.terminate()
             self._writer = None
+
+
+def _wanted(run_id: str | None, types: Iterable[str] | None) -> Wanted:
+    return Wanted(run_id, None if types is None else frozenset(str(name) for name in types))

@@ -11,6 +11,7 @@ SELECT position_, version_, recorded_at_ FROM ledger.append_event_v1($1, $2, $3,
 SELECT tenant_id FROM ledger.identity
 
 -- name: head
+-- The visible head: what may be read. Flushed, because the head's lock is held to the commit's flush.
 SELECT position FROM ledger.head
 
 -- name: read
@@ -20,6 +21,48 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
  WHERE position > $1
  ORDER BY position
  LIMIT $2
+
+-- name: read_range
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.events
+ WHERE position > $1 AND position <= $2
+ ORDER BY position
+
+-- name: read_wanted
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.events
+ WHERE position > $1 AND position <= $2 AND event_type = ANY($3::text[])
+ ORDER BY position
+ LIMIT $4
+
+-- name: read_wanted_of_stream
+-- In order of version, which within a stream is that of position, because an index leads there.
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.events
+ WHERE stream_id = $1 AND version > $2 AND position > $3 AND position <= $4
+   AND ($5::text[] IS NULL OR event_type = ANY($5))
+ ORDER BY version
+ LIMIT $6
+
+-- name: read_last
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.events
+ WHERE position > $1 AND position <= $2 AND ($3::text[] IS NULL OR event_type = ANY($3))
+ ORDER BY position DESC
+ LIMIT $4
+
+-- name: read_last_of_stream
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.events
+ WHERE stream_id = $1 AND position > $2 AND position <= $3
+   AND ($4::text[] IS NULL OR event_type = ANY($4))
+ ORDER BY version DESC
+ LIMIT $5
 
 -- name: read_positions
 SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,

@@ -1,11 +1,16 @@
-"""Wakeup: tells waiting coroutines of this process that something happened. A hint, never a
-promise: whoever waits looks again by itself after a while."""
+"""Wake-ups: hints that something happened, never promises. Whoever waits looks again by itself.
+
+topic   what something happened to, as other processes name it: a tenant's database, or its tables
+"""
 
 import asyncio
+from collections.abc import Callable
+from typing import Protocol
 
 
 class Wakeup:
-    """`generation` counts notifications, so that one between a look and the wait is not missed."""
+    """Tells waiting coroutines of this event loop. `generation` counts notifications, so that one
+    between a look and the wait is not missed."""
 
     def __init__(self) -> None:
         self.generation = 0
@@ -27,3 +32,38 @@ class Wakeup:
         except TimeoutError:
             return False
         return True
+
+
+class Announcer(Protocol):
+    """Carries wake-ups between processes; the composition root hands one in."""
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether announcements of other processes arrive here, as far as was found out lately."""
+        ...
+
+    def announce(self, topic: str) -> None:
+        """Tells other processes. Returns at once, never raises, and may come to nothing."""
+        ...
+
+    def hear(self, topic: str, heard: Callable[[], None]) -> Callable[[], None]:
+        """Calls `heard` when another process announces `topic`, and whenever `is_heard` changes: what
+        was announced in between is lost. The answer ends it."""
+        ...
+
+
+class Silence:
+    """The announcer where there is none: everybody looks by himself."""
+
+    is_heard = False
+
+    def announce(self, topic: str) -> None:
+        pass
+
+    def hear(self, topic: str, heard: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
+
+
+def projected_topic(database: str) -> str:
+    """The topic of a tenant's tables having moved; its events' topic is the database's name itself."""
+    return f"{database}/projected"
