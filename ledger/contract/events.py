@@ -6,7 +6,6 @@ version   1, 2, 3 … within a run
 """
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, NamedTuple, Self
 from uuid import UUID, uuid4
 
@@ -14,49 +13,10 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ledger.contract import payloads
+from ledger.contract.event_type import EventType
+from ledger.contract.evolution import SCHEMA_VERSIONS, upcast
 from ledger.contract.names import TENANT_STREAM, Name, TenantId, is_reserved
 from ledger.contract.times import UtcTime
-
-SCHEMA_VERSION = 1
-
-
-class EventType(StrEnum):
-    RUN_STARTED = "run.started"
-    RUN_SUCCEEDED = "run.succeeded"
-    RUN_FAILED = "run.failed"
-    RUN_CANCELLED = "run.cancelled"
-    STEP_STARTED = "step.started"
-    STEP_SUCCEEDED = "step.succeeded"
-    STEP_FAILED = "step.failed"
-    STEP_RETRYING = "step.retrying"
-    STEP_LOST = "step.lost"
-    REPAIR_APPLIED = "repair.applied"
-    ARTIFACT_STORED = "artifact.stored"
-    PROMPT_PACK_PUBLISHED = "prompt_pack.published"
-    PROMPT_PACK_REVISED = "prompt_pack.revised"
-    PROMPT_PACK_RETIRED = "prompt_pack.retired"
-    PROJECTION_REBUILT = "projection.rebuilt"
-    PAYLOAD_ERASED = "payload.erased"
-
-    @property
-    def is_administrative(self) -> bool:
-        """Administrative facts concern the tenant, not a run; they live in the stream `$tenant`."""
-        return self in _ADMINISTRATIVE
-
-    @property
-    def is_of_step(self) -> bool:
-        return self.value.startswith("step.")
-
-
-_ADMINISTRATIVE = frozenset(
-    {
-        EventType.PROMPT_PACK_PUBLISHED,
-        EventType.PROMPT_PACK_REVISED,
-        EventType.PROMPT_PACK_RETIRED,
-        EventType.PROJECTION_REBUILT,
-        EventType.PAYLOAD_ERASED,
-    }
-)
 
 EVENT_TYPES: dict[str, EventType] = {member.value: member for member in EventType}
 
@@ -101,7 +61,7 @@ class Event(BaseModel):
     traceparent: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
     )
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    schema_version: int = 0  # not given: the type's present one
 
     @model_validator(mode="after")
     def _stands_in_its_stream(self) -> Self:
@@ -112,6 +72,14 @@ class Event(BaseModel):
             )
         if self.run_id != TENANT_STREAM and is_reserved(self.run_id):
             raise ValueError(f"run_id {self.run_id!r}: names that begin with '$' are reserved")
+        present = SCHEMA_VERSIONS[self.event_type]
+        if "schema_version" not in self.model_fields_set:
+            object.__setattr__(self, "schema_version", present)
+        elif self.schema_version != present:
+            raise ValueError(
+                f"schema_version {self.schema_version}: {self.event_type.value} is written in version "
+                f"{present}; older ones are only read"
+            )
         if self.event_type.is_of_step and self.step_id is None:
             raise ValueError(f"{self.event_type.value} needs a step_id")
         return self
@@ -142,11 +110,11 @@ class RecordedEvent(NamedTuple):
 
     @property
     def payload(self) -> dict[str, Any] | None:
-        """The payload as a dict; None where it was erased or is not one of the ledger's own."""
+        """The payload as a dict, in the present shape; None where it was erased or is not one of the
+        ledger's own. Raises PayloadTooNew for one that a newer daicho recorded."""
         if self.data is None or not isinstance(self.event_type, EventType):
             return None
-        decoded: dict[str, Any] = orjson.loads(self.data)
-        return decoded
+        return upcast(self.event_type, self.schema_version, orjson.loads(self.data))
 
     @property
     def is_erased(self) -> bool:
