@@ -15,7 +15,7 @@ from projections.digests import TableDigest
 from projections.fold import RunState, fold, graph_state
 
 bounded = settings(
-    max_examples=60,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -224,7 +224,7 @@ async def test_it_stays_equal_while_events_are_appended_and_projected_at_full_sp
     following = asyncio.create_task(projector.run_until_cancelled())
     emitting = [asyncio.create_task(_emit_for_ever(tenant, f"emitter-{number}")) for number in range(4)]
     try:
-        reports = [await verify(tenant) for _ in range(15)]
+        reports = [await verify(tenant) for _ in range(10)]
     finally:
         for task in (*emitting, following):
             task.cancel()
@@ -234,7 +234,7 @@ async def test_it_stays_equal_while_events_are_appended_and_projected_at_full_sp
 
     assert [str(found) for report in reports for found in report.differences] == []
     assert all(report.ok for report in reports)
-    assert len({report.position for report in reports}) > 5, "nothing moved meanwhile"
+    assert len({report.position for report in reports}) > 3, "nothing moved meanwhile"
 
 
 async def _emit_for_ever(tenant: Tenant, name: str) -> None:
