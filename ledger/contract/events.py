@@ -13,7 +13,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ledger.contract import payloads
-from ledger.contract.event_type import EventType
+from ledger.contract.event_type import EventType as EventType  # exported: events and their kinds go together
 from ledger.contract.evolution import SCHEMA_VERSIONS, upcast
 from ledger.contract.names import TENANT_STREAM, Name, TenantId, is_reserved
 from ledger.contract.times import UtcTime
