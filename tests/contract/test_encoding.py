@@ -42,7 +42,7 @@ def test_equal_payloads_are_equal_bytes_whatever_the_order_of_their_keys(payload
 @given(events())
 def test_unknown_keys_stay_in_the_bytes(event: Event) -> None:
     decoded = decode_payload(encode_payload(event))
-    assert {key for key in decoded if key.startswith("x-")} == {key for key in event.payload if key.startswith("x-")}
+    assert set(event.payload) == set(decoded)
 
 
 @MANY

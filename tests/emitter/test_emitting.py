@@ -293,7 +293,7 @@ async def test_a_sender_that_is_stopped_between_two_tries_leaves_nobody_waiting(
 
 async def test_a_server_that_went_away_is_store_unavailable_and_one_that_returns_is_found() -> None:
     own = Path(tempfile.mkdtemp(prefix="daicho-away-"))
-    own.chmod(0o711)
+    own.chmod(0o711)  # noqa: ASYNC240
     settings = Settings(home=own / "home", emit_deadline_seconds=1.0, connect_timeout_seconds=0.5)
     try:
         async with await Ledger.open(settings) as ledger:
@@ -345,7 +345,9 @@ async def test_after_kill_9_every_event_reported_as_acknowledged_is_there(
             assert str(events[int(position)].event_id) == event_id
 
 
-async def test_a_writer_connection_that_was_ended_while_idle_is_noticed(ledger: Ledger, tenant: Tenant) -> None:
+async def test_a_writer_connection_that_was_ended_while_idle_is_noticed(
+    ledger: Ledger, tenant: Tenant
+) -> None:
     await tenant.emitter.emit(fact(tenant))
     assert await terminate_writers(ledger, tenant) >= 1
     assert (await tenant.emitter.emit(fact(tenant))).position == 2

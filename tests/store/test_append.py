@@ -59,7 +59,8 @@ async def test_the_same_id_with_the_same_content_returns_the_first_recording(ten
     event = fact(tenant, n=1)
     [first] = await tenant.store.append([event])
     await tenant.store.append([fact(tenant, n=2)])
-    later = event.model_copy(update={"timestamp": event.timestamp.replace(year=2001), "actor": "someone else"})
+    changed = {"timestamp": event.timestamp.replace(year=2001), "actor": "someone else"}
+    later = event.model_copy(update=changed)
 
     [again] = await tenant.store.append([later])
 

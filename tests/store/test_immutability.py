@@ -1,4 +1,4 @@
-"""What is recorded stays: the database itself refuses, whoever asks, and each role may do its own work only."""
+"""What is recorded stays: the database itself refuses, whoever asks; each role may do its own work only."""
 
 import asyncpg
 import pytest
@@ -77,7 +77,8 @@ async def test_every_guard_is_enabled_always(ledger: Ledger, tenant: Tenant) -> 
 async def test_the_writer_may_execute_the_append_function_and_nothing_else(tenant: Tenant) -> None:
     writer = await tenant.database.connect(Role.WRITER)
     executable = await writer.fetch(
-        "SELECT p.proname, p.prosecdef, p.proconfig FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+        "SELECT p.proname, p.prosecdef, p.proconfig "
+        "FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
         "WHERE n.nspname IN ('ledger', 'projection', 'public') "
         "AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')"
     )
@@ -126,7 +127,8 @@ async def test_the_reader_and_the_projector_read_and_do_not_append(tenant: Tenan
 async def test_nobody_logs_in_as_a_tenants_role(ledger: Ledger, tenant: Tenant) -> None:
     connection = await ledger.server.connect()
     roles = await connection.fetch(
-        "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname LIKE $1",
+        "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolcreatedb "
+        "FROM pg_roles WHERE rolname LIKE $1",
         f"{tenant.database.name}%",
     )
     await connection.close()

@@ -10,8 +10,10 @@ from ledger.errors import LedgerClosed
 
 
 async def emit(tenant: Tenant, run_id: str = "run", count: int = 1) -> list[RecordedEvent]:
-    events = [Event(event_type="run.cancelled", tenant_id=tenant.tenant_id, run_id=run_id) for _ in range(count)]
-    return await tenant.emitter.emit_many(events)
+    def event() -> Event:
+        return Event(event_type="run.cancelled", tenant_id=tenant.tenant_id, run_id=run_id)
+
+    return await tenant.emitter.emit_many([event() for _ in range(count)])
 
 
 async def test_read_gives_what_is_after_a_position_up_to_a_limit(tenant: Tenant) -> None:
@@ -57,7 +59,7 @@ async def test_a_subscription_catches_up_and_then_follows(tenant: Tenant) -> Non
                 return
 
     following = asyncio.create_task(follow())
-    while len(seen) < 10:
+    while len(seen) < 10:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     for _ in range(4):
         await emit(tenant, count=2)
