@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import reading, writing
+from ledger.cli import reading, tailing, writing
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -21,7 +21,7 @@ for command in (
     writing.tenant,
     writing.migrate,
     writing.emit,
-    reading.tail,
+    tailing.tail,
     reading.runs,
     reading.timeline,
     reading.state,

@@ -1,4 +1,4 @@
-"""Commands that read: runs, timeline, state, tail, status, blob get."""
+"""Commands that read: runs, timeline, state, status, blob get."""
 
 import sys
 from datetime import datetime
@@ -14,12 +14,10 @@ from ledger.cli.running import (
     open_tenant,
     out,
     print_json,
-    print_json_line,
     runs_async,
     tenant_option,
 )
 from ledger.contract.artifact_ref import ROOT
-from ledger.contract.events import RecordedEvent
 from ledger.settings import Settings
 from ledger.tenant import Tenant
 from projections.audit import AuditQueries
@@ -101,37 +99,6 @@ async def state(
 
 
 @click.command()
-@tenant_option
-@click.option("-f", "--follow", is_flag=True, help="Go on with events as they are recorded.")
-@click.option("--after", type=click.IntRange(0), help="Begin after this position.")
-@click.option("-n", "--lines", type=click.IntRange(1), default=20, help="Begin so many back.")
-@click.option("--run", "run_id", metavar="RUN", help="Only events of this run.")
-@click.option("--type", "event_type", help="Only events of this type.")
-@json_option
-@runs_async
-async def tail(
-    tenant_id: str | None,
-    follow: bool,
-    after: int | None,
-    lines: int,
-    run_id: str | None,
-    event_type: str | None,
-    as_json: bool,
-) -> None:
-    """Print events in order of position."""
-    async with open_tenant(tenant_id, projection="external") as tenant:
-        head = await tenant.store.head()
-        begin = max(head - lines, 0) if after is None else after
-        if not follow and begin >= head:
-            return
-        async for event in tenant.store.subscribe(begin):
-            if run_id in {None, event.run_id} and event_type in {None, str(event.event_type)}:
-                _print_event(event, as_json)
-            if not follow and event.position >= head:
-                return
-
-
-@click.command()
 @json_option
 @runs_async
 async def status(as_json: bool) -> None:
@@ -182,12 +149,3 @@ async def _digest_of(tenant: Tenant, digest_or_path: str) -> str:
         problem = f"No artifact is recorded at {digest_or_path!r}"
         raise BlobNotFound(problem, fix="`daicho timeline` shows a run's")
     return newest
-
-
-def _print_event(event: RecordedEvent, as_json: bool) -> None:
-    if as_json:
-        print_json_line(event.to_dict())
-        return
-    step = f" {event.step_id}#{event.attempt or 1}" if event.step_id else ""
-    at = render.local_time(event.recorded_at)
-    click.echo(f"{event.position:>8}  {at}  {event.event_type:<18} {event.run_id}{step}")
