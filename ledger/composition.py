@@ -14,7 +14,7 @@ from ledger.control.server import open_server
 from ledger.control.tenants import TenantDBManager
 from ledger.control.wakeups import Wakeups
 from ledger.emitter import EmitterLimits
-from ledger.errors import LedgerClosed
+from ledger.errors import LedgerClosed, SettingsError
 from ledger.logs import get_logger
 from ledger.settings import Settings
 from ledger.store.reader import Reader
@@ -86,6 +86,8 @@ class Ledger:
             reader = await Reader.open(database, connections_max=self.settings.reader_connections_max)
             blobs = self.blobs.store(record.blob_prefix)
             tenant = Tenant(database, reader, blobs, self._limits(), self._wakeups)
+            if self.settings.metrics == "opentelemetry":
+                _publish_metrics(tenant)
             self._opened[tenant_id] = tenant
             self._project(tenant)
         return tenant
@@ -145,6 +147,17 @@ def blob_backend(settings: Settings) -> BlobBackend:
         use_ssl=settings.minio_use_ssl,
         region=settings.minio_region,
     )
+
+
+def _publish_metrics(tenant: Tenant) -> None:
+    try:
+        from ledger.integrations.otel import attach
+    except ImportError:
+        raise SettingsError(
+            "DAICHO_METRICS=opentelemetry needs the OpenTelemetry API, which is not installed",
+            fix="Install daicho[otel], or unset DAICHO_METRICS",
+        ) from None
+    attach(tenant.emitter, tenant.tenant_id)
 
 
 async def _prepare_control(server: DatabaseServer) -> None:

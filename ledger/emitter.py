@@ -15,6 +15,7 @@ from itertools import chain
 
 from ledger.contract.events import Event, RecordedEvent
 from ledger.errors import EmitterClosed, EventConflict, InvalidEvent, StoreUnavailable, TenantMismatch
+from ledger.figures import EmitterFigures, EmitterMeter
 from ledger.logs import get_logger
 from ledger.store.append import Group, Outcome, encode_group
 from ledger.store.codec import says_the_same
@@ -53,6 +54,7 @@ class EventEmitter:
     def __init__(self, store: EventStore, limits: EmitterLimits | None = None) -> None:
         self._store = store
         self._limits = limits or EmitterLimits()
+        self.meter = EmitterMeter()
         self._queue: deque[_Pending] = deque()
         self._queued_events = 0
         self._queued_bytes = 0
@@ -66,6 +68,13 @@ class EventEmitter:
     def queue_depth(self) -> int:
         """Events accepted and not yet sent."""
         return self._queued_events
+
+    def figures(self) -> EmitterFigures:
+        """A snapshot of queue, commits and retries."""
+        waiting = sum(pending.events for pending in self._waiting_for_room)
+        return self.meter.snapshot(
+            queue_events=self._queued_events, queue_bytes=self._queued_bytes, waiting=waiting
+        )
 
     async def emit(self, event: Event) -> RecordedEvent:
         """Record `event`; returns once its commit is durable.
@@ -187,12 +196,14 @@ class EventEmitter:
         """One commit for `batch`, tried again by event id until it is confirmed or too late."""
         pause_seconds = RETRY_PAUSE_SECONDS_MIN
         while batch:
+            begin = time.perf_counter()
             try:
                 outcomes = await self._store.append_groups([pending.group for pending in batch])
             except StoreUnavailable as error:
                 self._fail_late(error.problem)
                 batch = [pending for pending in batch if not pending.done.done()]
                 if batch:
+                    self.meter.retried()
                     log.warning("emit_retry", problem=error.problem, groups=len(batch), pause_seconds=pause_seconds)
                     await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                     pause_seconds = min(pause_seconds * 2, RETRY_PAUSE_SECONDS_MAX)
@@ -200,6 +211,7 @@ class EventEmitter:
                 await self._send_apart(batch, error)
                 return
             else:
+                self.meter.committed(sum(pending.events for pending in batch), time.perf_counter() - begin)
                 for pending, outcome in zip(batch, outcomes, strict=True):
                     _settle(pending, outcome)
                 return

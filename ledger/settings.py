@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     minio_region: str | None = Field(default=None, validation_alias="MINIO_REGION")
 
     projection: Literal["background", "external"] = "background"
+    metrics: Literal["none", "opentelemetry"] = "none"
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 

@@ -1,13 +1,21 @@
 """ArtifactRef: what travels instead of a body: a path and a digest."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ledger.contract.names import is_reserved, name_problem, tenant_id_problem
 from ledger.contract.times import AwareTime
 
 ROOT = "storage"
+PATH_BYTES_MAX = 1024
+
+
+def _of_bounded_size(path: str) -> str:
+    # Bytes, not characters: the path is part of an index key.
+    if len(path) > PATH_BYTES_MAX or (not path.isascii() and len(path.encode()) > PATH_BYTES_MAX):
+        raise ValueError(f"a path is at most {PATH_BYTES_MAX} bytes of UTF-8")
+    return path
 
 
 class ArtifactRef(BaseModel):
@@ -16,7 +24,7 @@ class ArtifactRef(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    path: str = Field(min_length=1, max_length=1024)
+    path: Annotated[str, Field(min_length=1), AfterValidator(_of_bounded_size)]
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     content_type: str = Field(
         default="application/json", min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"
