@@ -53,7 +53,8 @@ $function$
 
 -- name: append_stored_events_v1
 -- Appends an application's events with the versions it gives them, all or none, and tracking with
--- them where p_upstream is given. unique_violation where a version or the tracking is there already.
+-- them where p_upstream is given. unique_violation where a stream has such a version or a later one,
+-- or the tracking is there already.
 -- When it happened is inside the opaque state, so occurred_at is the time of recording.
 CREATE FUNCTION ledger.append_stored_events_v1(
     p_event_ids       uuid[],
@@ -80,8 +81,8 @@ BEGIN
 
     IF n > 0 THEN
         PERFORM FROM unnest(p_stream_ids, p_versions, p_topics) AS i (stream_id, version, topic)
-          WHERE (split_part(i.stream_id, '/', 1) = p_application AND i.version >= 0
-                 AND i.stream_id NOT LIKE '$%' AND NOT ledger.is_own_type_v1(i.topic)) IS NOT TRUE;
+          WHERE (starts_with(i.stream_id, p_application || '/') AND i.version >= 0
+                 AND NOT starts_with(i.stream_id, '$') AND NOT ledger.is_own_type_v1(i.topic)) IS NOT TRUE;
         IF FOUND THEN
             RAISE EXCEPTION 'a stream that is not one of %, a version below 0 or a topic of the ledger''s own',
                             p_application
@@ -92,6 +93,19 @@ BEGIN
            SET position = h.position + n,
                recorded_at = greatest(clock_timestamp(), h.recorded_at)
         RETURNING h.position - n, h.recorded_at INTO STRICT base, now_;
+
+        -- In a stream the order of versions is that of positions, also where versions come from outside.
+        PERFORM FROM (SELECT i.stream_id, i.version,
+                             lag(i.version) OVER (PARTITION BY i.stream_id ORDER BY i.ordinal) AS previous
+                        FROM unnest(p_stream_ids, p_versions)
+                             WITH ORDINALITY AS i (stream_id, version, ordinal)) AS v
+          WHERE v.version <= coalesce(v.previous, (SELECT e.version FROM ledger.events AS e
+                                                    WHERE e.stream_id = v.stream_id
+                                                    ORDER BY e.version DESC LIMIT 1), -1);
+        IF FOUND THEN
+            RAISE EXCEPTION 'a stream has this version, or a later one, already'
+                USING ERRCODE = 'unique_violation', TABLE = 'events';
+        END IF;
 
         WITH inserted AS (
             INSERT INTO ledger.events AS e (position, version, recorded_at, occurred_at, event_id,
