@@ -9,7 +9,14 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.control.catalogue import Catalogue
-from ledger.control.migrations import SCHEMA, History, owner_engine, run_sync, upgrade_control
+from ledger.control.migrations import (
+    SCHEMA,
+    History,
+    control_revision,
+    owner_engine,
+    require_head,
+    run_sync,
+)
 from ledger.control.server import open_server
 from ledger.settings import Settings
 from ledger.store.server import DatabaseServer
@@ -37,7 +44,11 @@ def run_environment(context: Any, history: History, metadata: MetaData) -> None:
 async def _engines(server: DatabaseServer, history: History, only: str | None) -> list[AsyncEngine]:
     if history == "control":
         return [server.engine(connections_max=1)]
-    await upgrade_control(server)  # without a catalogue there is nothing to ask
+    # Not upgraded from here: Alembic knows one environment at a time, and would forget this one.
+    revision = await control_revision(server)
+    if revision is None:
+        return []  # no catalogue, so no tenants
+    require_head(revision, "control", "The control database")
     async with Catalogue.open(server) as catalogue:
         # A tenant whose making was interrupted may have no database yet; create_tenant_db finishes it.
         made = [tenant for tenant in await catalogue.list() if tenant.status != "creating"]
