@@ -162,8 +162,11 @@ def test_secrets_stand_in_no_text_of_the_settings_or_the_server() -> None:
 
 
 def test_a_percent_encoded_password_is_decoded_and_goes_to_the_driver_as_a_keyword() -> None:
-    server = server_at_url("postgresql://me:p%40ss%2Fword@[::1]:6543/db?sslmode=require", connect_timeout_seconds=1)
-    assert server.address == {"host": "::1", "port": 6543, "user": "me", "password": "p@ss/word", "ssl": "require"}
+    url = "postgresql://me:p%40ss%2Fword@[::1]:6543/db?sslmode=require"
+    server = server_at_url(url, connect_timeout_seconds=1)
+    assert server.address == {
+        "host": "::1", "port": 6543, "user": "me", "password": "p@ss/word", "ssl": "require"
+    }  # fmt: skip
     assert "p@ss" not in server.name
 
 

@@ -66,7 +66,7 @@ async def test_two_tasks_and_another_ledger_at_once_make_one_database(
 ) -> None:
     async with await Ledger.open(settings) as elsewhere:
         names = await asyncio.gather(
-            *(each.tenants.create_tenant_db(tenant_id, "Acme") for each in (ledger, elsewhere, ledger, elsewhere))
+            *(each.tenants.create_tenant_db(tenant_id, "Acme") for each in [ledger, elsewhere] * 2)
         )
     assert len(set(names)) == 1
     assert await databases_and_roles(ledger, names[0]) == (1, 4)
@@ -109,7 +109,7 @@ STEPS: dict[str, tuple[object, str, Callable[..., Awaitable[Any]]]] = {
 async def test_interrupted_it_is_no_tenant_yet_and_the_next_call_finishes_it(
     ledger: Ledger, tenant_id: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as fault, pytest.raises(Interrupted):
+    with monkeypatch.context() as fault, pytest.raises(Interrupted):  # noqa: PT012
         fault.setattr(*STEPS[where])
         await ledger.tenants.create_tenant_db(tenant_id, "Acme")
 
@@ -122,7 +122,9 @@ async def test_interrupted_it_is_no_tenant_yet_and_the_next_call_finishes_it(
     await works(ledger, tenant_id)
 
 
-async def test_a_cancelled_creation_frees_its_lock_and_is_finished_later(ledger: Ledger, tenant_id: str) -> None:
+async def test_a_cancelled_creation_frees_its_lock_and_is_finished_later(
+    ledger: Ledger, tenant_id: str
+) -> None:
     for seconds in (0.0, 0.005, 0.02, 0.05, 0.1):
         task = asyncio.create_task(ledger.tenants.create_tenant_db(tenant_id, "Acme"))
         await asyncio.sleep(seconds)
@@ -156,7 +158,7 @@ async def test_killed_with_signal_9_half_way_it_is_finished_by_the_next_call(
     ledger: Ledger, home: Path, tenant_id: str
 ) -> None:
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", KILLED_CHILD, str(home), tenant_id, stderr=subprocess.DEVNULL, env={**os.environ}
+        *(sys.executable, "-c", KILLED_CHILD, str(home), tenant_id), stderr=subprocess.DEVNULL, env={**os.environ}
     )
     assert await child.wait() == -signal.SIGKILL
     [half_made] = [record for record in await ledger.tenants.list() if record.tenant_id == tenant_id]
@@ -211,7 +213,7 @@ async def test_no_tenants_role_enters_another_tenants_database(ledger: Ledger, t
         )
         assert may is False
     await connection.close()
-    with pytest.raises(Exception, match="another tenant|permission denied"):
+    with pytest.raises(Exception, match=r"another tenant|permission denied"):
         await intruder.connect(Role.READER)
 
 
