@@ -11,8 +11,8 @@ from datetime import datetime
 from itertools import count
 from typing import Any, NamedTuple
 
-from ledger.contract.events import Event, RecordedEvent
-from ledger.errors import DaichoError, EventConflict, VersionConflict
+from ledger.contract.events import Event, EventType, RecordedEvent
+from ledger.errors import DaichoError, EventConflict, InvalidEvent, VersionConflict
 from ledger.store.codec import encode_payload
 
 SALT_BYTES = 16
@@ -39,6 +39,12 @@ Outcome = list[RecordedEvent] | DaichoError
 
 
 def encode_group(events: Sequence[Event], expected_version: int | None = None) -> Group:
+    for event in events:
+        if event.event_type is EventType.PAYLOAD_ERASED:
+            raise InvalidEvent(
+                "payload.erased is recorded by the erasure itself, never emitted",
+                fix="Use `tenant.erase_payload(position, by=..., reason=...)`; nothing was sent",
+            )
     return Group(tuple(EncodedEvent(event, encode_payload(event)) for event in events), expected_version)
 
 
@@ -97,6 +103,15 @@ def _expected_versions(groups: Sequence[Group]) -> list[int | None] | None:
         expected.append(group.expected_version)
         expected.extend([None] * (len(group.events) - 1))
     return expected
+
+
+def positions_of(answer: Any) -> tuple[int, int]:
+    """The first and the last position that the answer tells of; (0, 0) where it refuses everything."""
+    if answer["outcomes"] is None:
+        first = answer["positions"][0]
+        return first, first + len(answer["versions"]) - 1
+    told = [position for position in answer["positions"] if position is not None]
+    return (min(told), max(told)) if told else (0, 0)
 
 
 def duplicate_positions(answer: Any) -> list[int]:

@@ -21,6 +21,7 @@ from ledger.store.append import (
     lone_arguments,
     lone_event,
     outcomes_of,
+    positions_of,
     recorded,
 )
 from ledger.store.head_watcher import HeadWatcher
@@ -83,6 +84,8 @@ class EventStore:
         self._deadline_seconds = deadline_seconds
         self._writer: Connection | None = None
         self._writing = asyncio.Lock()
+        self._last_position = 0
+        self._is_contended = False
 
     @property
     def tenant_id(self) -> str:
@@ -104,7 +107,7 @@ class EventStore:
     async def append_groups(self, groups: Sequence[Group]) -> list[Outcome]:
         """Append several groups in one commit; each has its own outcome. After StoreUnavailable
         they may be recorded or not; calling again with the same ids tells."""
-        lone = lone_event(groups)
+        lone = None if self._is_contended else lone_event(groups)
         async with self._writing:
             try:
                 if self._writer is None or self._writer.is_closed():
@@ -112,7 +115,9 @@ class EventStore:
                 if lone is not None and (outcome := await self._append_one(self._writer, lone)):
                     return [outcome]
                 answer = await self._writer.fetchrow(
-                    _SQL["append"], *append_arguments(groups), timeout=self._deadline_seconds
+                    _SQL["append_contended" if self._is_contended else "append"],
+                    *append_arguments(groups),
+                    timeout=self._deadline_seconds,
                 )
             except POSTGRES_ERRORS as error:
                 self._drop_writer()
@@ -121,7 +126,7 @@ class EventStore:
                 # Cancelled in mid-flight: the answer of this call must not meet the next one.
                 self._drop_writer()
                 raise
-        self.appended.notify(max((found for found in answer["positions"] if found), default=0))
+        self._acknowledged(*positions_of(answer))
         return outcomes_of(groups, answer, await self._first_recordings(answer))
 
     async def _append_one(self, writer: Connection, lone: EncodedEvent) -> list[RecordedEvent] | None:
@@ -132,8 +137,15 @@ class EventStore:
             )
         except asyncpg.UniqueViolationError:
             return None
-        self.appended.notify(answer[0])
+        self._acknowledged(answer[0], answer[0])
         return [recorded(lone, *answer)]
+
+    def _acknowledged(self, first: int, last: int) -> None:
+        # Where somebody else appended since our last call, the head's lock is worth sharing: the next
+        # call lets go of it before its flush. Alone, that would cost a fifth and gain nothing.
+        self._is_contended = self._last_position not in {0, first - 1}
+        self._last_position = max(last, self._last_position)
+        self.appended.notify(last)
 
     async def head(self) -> int:
         """The last position; 0 where nothing is recorded."""

@@ -4,6 +4,9 @@
 SELECT outcomes, positions, versions, recorded_at
   FROM ledger.append_events_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 
+-- name: append_contended
+CALL ledger.append_contended_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL, NULL, NULL, NULL)
+
 -- name: append_one
 SELECT position_, version_, recorded_at_ FROM ledger.append_event_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 
@@ -11,14 +14,15 @@ SELECT position_, version_, recorded_at_ FROM ledger.append_event_v1($1, $2, $3,
 SELECT tenant_id FROM ledger.identity
 
 -- name: head
--- The visible head: what may be read. Flushed, because the head's lock is held to the commit's flush.
-SELECT position FROM ledger.head
+-- The visible head: what may be read. A contended append commits before it is flushed, so whatever
+-- reads events beyond a position known to be flushed asks for the flush.
+SELECT position FROM ledger.head WHERE (SELECT ledger.flushed_v1())
 
 -- name: read
 SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
        occurred_at, actor, traceparent, schema_version, payload
   FROM ledger.events
- WHERE position > $1
+ WHERE position > $1 AND (SELECT ledger.flushed_v1())
  ORDER BY position
  LIMIT $2
 
@@ -74,13 +78,24 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
 SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
        occurred_at, actor, traceparent, schema_version, payload
   FROM ledger.events
- WHERE event_id = $1
+ WHERE event_id = $1 AND (SELECT ledger.flushed_v1())
+
+-- name: read_by_ids
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.events
+ WHERE event_id = ANY($1::uuid[])
+
+-- name: erase_payload
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.erase_payload_v1($1, $2, $3)
 
 -- name: read_stream
 SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
        occurred_at, actor, traceparent, schema_version, payload
   FROM ledger.events
- WHERE stream_id = $1 AND version > $2 AND position <= $3
+ WHERE stream_id = $1 AND version > $2 AND position <= $3 AND (SELECT ledger.flushed_v1())
  ORDER BY version
  LIMIT $4
 

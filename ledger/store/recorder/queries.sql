@@ -19,14 +19,14 @@ SELECT e.position
 -- name: select_events
 SELECT version, event_type, payload
   FROM ledger.events
- WHERE stream_id = $1 AND version > $2 AND version <= $3
+ WHERE stream_id = $1 AND version > $2 AND version <= $3 AND (SELECT ledger.flushed_v1())
  ORDER BY version
  LIMIT $4
 
 -- name: select_events_desc
 SELECT version, event_type, payload
   FROM ledger.events
- WHERE stream_id = $1 AND version > $2 AND version <= $3
+ WHERE stream_id = $1 AND version > $2 AND version <= $3 AND (SELECT ledger.flushed_v1())
  ORDER BY version DESC
  LIMIT $4
 
@@ -45,7 +45,7 @@ SELECT version, topic, state
  LIMIT $4
 
 -- name: head
-SELECT position FROM ledger.head
+SELECT position FROM ledger.head WHERE (SELECT ledger.flushed_v1())
 
 -- name: select_notifications
 SELECT position, stream_id, version, event_type, payload
@@ -53,13 +53,14 @@ SELECT position, stream_id, version, event_type, payload
  WHERE strpos(stream_id, '/') > 0 AND split_part(stream_id, '/', 1) = $1
    AND position > $2 AND position <= $3
    AND ($4::text[] IS NULL OR event_type = ANY($4::text[]))
+   AND (SELECT ledger.flushed_v1())
  ORDER BY position
  LIMIT $5
 
 -- name: max_notification_id
 SELECT position
   FROM ledger.events
- WHERE strpos(stream_id, '/') > 0 AND split_part(stream_id, '/', 1) = $1
+ WHERE strpos(stream_id, '/') > 0 AND split_part(stream_id, '/', 1) = $1 AND (SELECT ledger.flushed_v1())
  ORDER BY position DESC
  LIMIT 1
 

@@ -55,6 +55,7 @@ CREATE TABLE ledger.events (
 -- p_group_sizes adds up to the length of the other arrays. p_expected_versions may be NULL, or hold
 -- per event NULL or the stream's version before it. Where all were recorded, which is nearly always,
 -- `outcomes` is NULL and `positions` and `recorded_at` hold the first event's alone.
+-- With p_flush false the commit does not wait for its flush: only append_contended_v1 may do so.
 CREATE FUNCTION ledger.append_events_v1(
     p_group_sizes       integer[],
     p_event_ids         uuid[],
@@ -69,6 +70,7 @@ CREATE FUNCTION ledger.append_events_v1(
     p_payloads          bytea[],
     p_salts             bytea[],
     p_expected_versions bigint[],
+    p_flush             boolean DEFAULT true,
     OUT outcomes        text[],
     OUT positions       bigint[],
     OUT versions        bigint[],
@@ -83,7 +85,7 @@ DECLARE
 BEGIN
     -- The client may have switched this off for its session; what is acknowledged is durable.
     -- (A SET clause on the function would be undone before the commit that it is meant for.)
-    PERFORM set_config('synchronous_commit', 'on', true);
+    PERFORM set_config('synchronous_commit', CASE WHEN p_flush THEN 'on' ELSE 'off' END, true);
 
     IF p_expected_versions IS NULL THEN
         BEGIN
@@ -130,6 +132,64 @@ BEGIN
                p_group_sizes, p_event_ids, p_stream_ids, p_event_types, p_step_ids, p_attempts,
                p_actors, p_traceparents, p_schema_versions, p_occurred_at, p_payloads, p_salts,
                p_expected_versions) AS a;
+
+    IF NOT 'recorded' = ANY (outcomes) THEN
+        -- This transaction writes nothing, so its commit flushes nothing: the first recordings that it
+        -- answers with might be another's, committed and not yet flushed.
+        PERFORM ledger.flushed_v1();
+    END IF;
+END
+$function$
+
+-- name: append_contended_v1
+-- append_events_v1 for many processes on one tenant: the head's lock is held to the commit and not to
+-- its flush, and the flush, which this waits for before it answers, serves all who committed meanwhile.
+-- Between the two a reader could see what a crash may still take away and give to another event; so
+-- readers call flushed_v1. (A procedure that commits can be neither SECURITY DEFINER nor SET anything.)
+CREATE PROCEDURE ledger.append_contended_v1(
+    p_group_sizes       integer[],
+    p_event_ids         uuid[],
+    p_stream_ids        text[],
+    p_event_types       text[],
+    p_step_ids          text[],
+    p_attempts          integer[],
+    p_actors            text[],
+    p_traceparents      text[],
+    p_schema_versions   smallint[],
+    p_occurred_at       timestamptz[],
+    p_payloads          bytea[],
+    p_salts             bytea[],
+    p_expected_versions bigint[],
+    INOUT outcomes      text[] DEFAULT NULL,
+    INOUT positions     bigint[] DEFAULT NULL,
+    INOUT versions      bigint[] DEFAULT NULL,
+    INOUT recorded_at   timestamptz[] DEFAULT NULL
+)
+LANGUAGE plpgsql
+AS $procedure$
+BEGIN
+    SELECT a.outcomes, a.positions, a.versions, a.recorded_at
+      INTO outcomes, positions, versions, recorded_at
+      FROM ledger.append_events_v1(
+               p_group_sizes, p_event_ids, p_stream_ids, p_event_types, p_step_ids, p_attempts,
+               p_actors, p_traceparents, p_schema_versions, p_occurred_at, p_payloads, p_salts,
+               p_expected_versions, p_flush => false) AS a;
+    COMMIT;
+    PERFORM pg_catalog.pg_logical_emit_message(false, 'daicho', '', true);
+END
+$procedure$
+
+-- name: flushed_v1
+-- True, once everything that was committed before the call is flushed. A reader's statement that holds
+-- `(SELECT ledger.flushed_v1())` shows no event that a crash could take away.
+CREATE FUNCTION ledger.flushed_v1() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, ledger, pg_temp
+AS $function$
+BEGIN
+    IF NOT pg_is_in_recovery() AND pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn() THEN
+        PERFORM pg_logical_emit_message(false, 'daicho', '', true);
+    END IF;
+    RETURN true;
 END
 $function$
 
@@ -349,9 +409,11 @@ DECLARE
     reader    constant text := current_database() || '_reader';
 BEGIN
     REVOKE ALL ON SCHEMA public FROM PUBLIC;
-    REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger FROM PUBLIC;
+    REVOKE ALL ON ALL ROUTINES IN SCHEMA ledger FROM PUBLIC;
     EXECUTE format('GRANT USAGE ON SCHEMA ledger TO %I, %I, %I', writer, projector, reader);
     EXECUTE format('GRANT EXECUTE ON FUNCTION ledger.append_event_v1, ledger.append_events_v1 TO %I', writer);
+    EXECUTE format('GRANT EXECUTE ON PROCEDURE ledger.append_contended_v1 TO %I', writer);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION ledger.flushed_v1 TO %I, %I', projector, reader);
     EXECUTE format('GRANT SELECT ON ledger.identity TO %I, %I, %I', writer, projector, reader);
     EXECUTE format('GRANT SELECT ON ledger.events, ledger.head TO %I, %I', projector, reader);
 END
