@@ -204,7 +204,9 @@ class EventEmitter:
                 batch = [pending for pending in batch if not pending.done.done()]
                 if batch:
                     self.meter.retried()
-                    log.warning("emit_retry", problem=error.problem, groups=len(batch), pause_seconds=pause_seconds)
+                    log.warning(
+                        "emit_retry", problem=error.problem, groups=len(batch), pause_seconds=pause_seconds
+                    )
                     await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                     pause_seconds = min(pause_seconds * 2, RETRY_PAUSE_SECONDS_MAX)
             except Exception as error:

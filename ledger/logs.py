@@ -11,7 +11,6 @@ import structlog
 
 from ledger.contract.context import ExecutionContext
 
-
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
