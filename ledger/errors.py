@@ -7,8 +7,10 @@ __all__ = [
     "DaichoError",
     "EmbeddedServerError",
     "EmitterClosed",
+    "ErasureRefused",
     "EventConflict",
     "InvalidArtifactPath",
+    "InvalidErasure",
     "InvalidEvent",
     "InvalidName",
     "LedgerClosed",
@@ -60,6 +62,14 @@ class InvalidName(DaichoError, ValueError):
 
 class InvalidEvent(DaichoError, ValueError):
     """An event's payload is malformed; nothing was sent."""
+
+
+class InvalidErasure(DaichoError, ValueError):
+    """An erasure that does not say by whom it is and why; nothing was erased."""
+
+
+class ErasureRefused(DaichoError):
+    """The event is one whose payload is never erased; nothing was erased."""
 
 
 class EventConflict(DaichoError):

@@ -10,13 +10,14 @@ from blobstore import BlobStore
 from ledger.artifacts import ArtifactStore
 from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.context import ExecutionContext
-from ledger.contract.events import EventType
+from ledger.contract.events import EventType, RecordedEvent
 from ledger.contract.names import is_reserved, name_problem
 from ledger.emitter import EmitterLimits, EventEmitter
 from ledger.errors import InvalidName, RunNotStarted, TenantMismatch
 from ledger.failures import Classifier
 from ledger.prompts import PromptPackLoader
 from ledger.runs import Recording, Run, Step, record_run, record_step
+from ledger.store.erasure import erase_payload
 from ledger.store.event_store import EventStore
 from ledger.store.reader import Reader
 from ledger.store.tenant_database import TenantDatabase
@@ -52,6 +53,7 @@ class Tenant:
             database, reader, deadline_seconds=limits.deadline_seconds, announcer=announcer
         )
         self.emitter = EventEmitter(self.store, limits)
+        self._deadline_seconds = limits.deadline_seconds
         self.artifacts = ArtifactStore(self.tenant_id, blobs, self.emitter)
         self.prompts = PromptPackLoader(reader)
         self._progress: ProjectionProgress | None = None
@@ -112,6 +114,20 @@ class Tenant:
         step = Step(self._recording(actor), context)
         async with record_step(step, classify, details):
             yield step
+
+    async def erase_payload(self, position: int, *, by: str, reason: str) -> RecordedEvent:
+        """Erases what the event at `position` says, for good; that it was recorded, and its place in
+        proofs, stays. Returns the `payload.erased` that records by whom and why, durable; erasing an erased
+        event again writes nothing and returns the first one. Tables lose it once they have reached the
+        record's position (`wait_projected`). Bodies in the blob store are not touched.
+
+        Raises InvalidErasure, PositionNotReached, ErasureRefused, StoreUnavailable.
+        """
+        record = await erase_payload(
+            self.database, position, by=by, reason=reason, deadline_seconds=self._deadline_seconds
+        )
+        self.store.appended.notify(record.position)
+        return record
 
     def application_env(self) -> dict[str, str]:
         """The environment of an `eventsourcing` application on this tenant's log:

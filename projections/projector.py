@@ -18,9 +18,10 @@ from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role
 from ledger.store.wakeup import Wakeup, projected_topic
-from projections.fold import RunState, fold
+from projections.fold import RunState, erased_position, fold
 from projections.rows import ROW_TYPES, STATE_ROW_TYPES, Row, from_record, to_record
-from projections.table_sql import select_by_run, upsert
+from projections.streams import folded_stream
+from projections.table_sql import delete_by_run, select_by_run, upsert
 
 CORE = "core"
 BATCH_EVENTS_MAX = 1_000
@@ -120,8 +121,11 @@ class Projector:
             found = await connection.fetchval(_SQL["lock_checkpoint"], CORE)
             if found != self._position:
                 return False
-            await self._load_missing(connection, {event.run_id for event in events})
-            rows = self._fold(events)
+            again = await streams_to_fold_again(connection, events)
+            await self._load_missing(connection, {event.run_id for event in events} - again)
+            rows = self._fold([event for event in events if event.run_id not in again])
+            for run_id in again:
+                rows += await self._fold_again(connection, run_id, events[-1].position)
             await write_rows(connection, rows)
             moved = await connection.execute(_SQL["move_checkpoint"], CORE, found, events[-1].position)
             assert moved == "UPDATE 1", "the checkpoint moved under its own lock"
@@ -136,6 +140,15 @@ class Projector:
             fold(state, event)
             touched[event.run_id] = state
         return [row for state in touched.values() for row in state.take_touched()]
+
+    async def _fold_again(self, connection: Connection, run_id: str, upto: int) -> list[Row]:
+        """After an erasure: the stream's rows, made from what its events say now; the old ones go. A row
+        does not tell which events it was made from, so nothing less would surely be enough."""
+        for row_type in ROW_TYPES:
+            await connection.execute(delete_by_run(row_type), [run_id])
+        state = await folded_stream(connection, self._store.tenant_id, run_id, upto)
+        self._states[run_id] = state
+        return state.take_touched()
 
     async def _load_missing(self, connection: Connection, run_ids: set[str]) -> None:
         missing = [run_id for run_id in run_ids if run_id not in self._states]
@@ -181,6 +194,15 @@ class Projector:
     def _trim(self) -> None:
         while len(self._states) > RUNS_REMEMBERED_MAX:
             self._states.popitem(last=False)
+
+
+async def streams_to_fold_again(connection: Connection, events: Sequence[RecordedEvent]) -> set[str]:
+    """The streams of the events whose erasure is recorded among `events`."""
+    positions = [position for event in events if (position := erased_position(event)) is not None]
+    if not positions:
+        return set()
+    rows = await connection.fetch(_SQL["streams_of_positions"], positions)
+    return {row["stream_id"] for row in rows}
 
 
 async def load_states(connection: Connection, run_ids: Sequence[str]) -> dict[str, RunState]:

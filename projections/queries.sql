@@ -27,5 +27,16 @@ SELECT position FROM ledger.head
 -- name: count_events
 SELECT count(*) FROM ledger.events WHERE position <= $1
 
+-- name: streams_of_positions
+SELECT DISTINCT stream_id FROM ledger.events WHERE position = ANY($1::bigint[])
+
+-- name: erasures_between
+-- The erasures recorded after the checkpoint $1, up to $2.
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.events
+ WHERE position > $1 AND position <= $2 AND event_type = 'payload.erased'
+ ORDER BY position
+
 -- name: newest_digest
 SELECT digest FROM projection.artifacts WHERE path = $1 ORDER BY first_position DESC LIMIT 1

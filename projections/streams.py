@@ -31,6 +31,21 @@ async def folded_streams(
         yield state, count
 
 
+async def folded_stream(connection: Connection, tenant_id: str, run_id: str, upto: int) -> RunState:
+    """One stream's state, folded afresh from its events up to position `upto`."""
+    state = RunState(run_id)
+    version = -1
+    while True:
+        rows: list[Any] = await connection.fetch(
+            _STORE_SQL["read_stream"], run_id, version, upto, READ_EVENTS
+        )
+        for row in rows:
+            fold(state, recorded_event(tenant_id, row))
+        if len(rows) < READ_EVENTS:
+            return state
+        version = rows[-1]["version"]
+
+
 async def _events_by_stream(
     connection: Connection, tenant_id: str, upto: int
 ) -> AsyncIterator[RecordedEvent]:

@@ -36,6 +36,11 @@ def upsert(row_type: type[Row]) -> str:
     )
 
 
+def delete_by_run(row_type: type[Row]) -> str:
+    """Deletes all rows of the streams named in $1."""
+    return f"DELETE FROM {qualified(row_type)} WHERE run_id = ANY($1)"
+
+
 def delete_all(row_type: type[Row]) -> str:
     return f"DELETE FROM {qualified(row_type)}"
 

@@ -91,11 +91,13 @@ async def state(
         raise click.UsageError("--position or --time, not both")
     async with open_tenant(tenant_id) as tenant:
         await catch_up(tenant)
-        found = await AuditQueries(tenant).state_at(run_id, position=position, time=time)
+        audit = AuditQueries(tenant)
+        found = await audit.state_at(run_id, position=position, time=time)
+        erasures = await audit.erasures(run_id, position=position, time=time)
     if as_json:
-        print_json(render.state_json(found))
+        print_json(render.state_json(found, erasures))
     else:
-        out.print(render.state_view(found))
+        out.print(render.state_view(found, erasures))
 
 
 @click.command()

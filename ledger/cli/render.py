@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.state import GraphState
+from projections.audit.erasures import Erasure
 from projections.audit.timeline import Timeline, TimelineEntry
 from projections.rows import RunRow
 from projections.verify import VerifyReport
@@ -94,7 +95,7 @@ def timeline_table(timeline: Timeline) -> RenderableType:
     return Group(head, made)
 
 
-def state_view(state: GraphState) -> RenderableType:
+def state_view(state: GraphState, erasures: Sequence[Erasure] = ()) -> RenderableType:
     facts = table("", "")
     facts.add_row("run", Text(state["run_id"]))
     facts.add_row("current step", Text(state["current_step"] or "none"))
@@ -119,6 +120,18 @@ def state_view(state: GraphState) -> RenderableType:
         issues = ", ".join(issue.code for issue in report.issues)
         verdict = Text("passed", style="green") if report.passed else Text(f"refused: {issues}", style="red")
         parts.append(Text.assemble((f"{report.validator} ", "bold dim"), verdict))
+    if erasures:
+        erased = table("#pos", "erased", "step", "when", "by", "what")
+        for found in erasures:
+            erased.add_row(
+                str(found.position),
+                found.event_type,
+                Text(found.step_id or ""),
+                local_time(found.erased_at),
+                Text(found.erased_by or ""),
+                Text(found.erased_reason or ""),
+            )
+        parts.append(erased)
     return Group(*parts)
 
 
@@ -129,15 +142,20 @@ def verify_view(report: VerifyReport) -> RenderableType:
         made.add_row(name, str(compared.rows), compared.live_digest[:24], verdict)
     parts: list[RenderableType] = [made]
     parts.extend(Text(str(difference), style="red") for difference in report.differences)
+    if report.awaiting_erasure:
+        runs = ", ".join(report.awaiting_erasure)
+        parts.append(Text(f"not compared, erased since and not yet folded again: {runs}", style="yellow"))
     hidden = report.difference_count - len(report.differences)
     if hidden:
         parts.append(Text(f"… and {hidden} more", style="red"))
     return Group(*parts)
 
 
-def state_json(state: GraphState) -> dict[str, Any]:
-    """GraphState with its models as JSON values."""
+def state_json(state: GraphState, erasures: Sequence[Erasure] = ()) -> dict[str, Any]:
+    """GraphState with its models as JSON values; and, where payloads were erased, which ones."""
+    erased = {"erased": [found.model_dump(mode="json") for found in erasures]} if erasures else {}
     return {
+        **erased,
         **state,
         "step_outputs": {key: ref_json(ref) for key, ref in state["step_outputs"].items()},
         "validation_reports": [report.model_dump(mode="json") for report in state["validation_reports"]],

@@ -17,6 +17,7 @@ from ledger.control.migrations import (
     require_head,
     run_sync,
 )
+from ledger.control.roles import ensure_roles
 from ledger.control.server import open_server
 from ledger.settings import Settings
 from ledger.store.server import DatabaseServer
@@ -53,7 +54,10 @@ async def _engines(server: DatabaseServer, history: History, only: str | None) -
         # A tenant whose making was interrupted may have no database yet; create_tenant_db finishes it.
         made = [tenant for tenant in await catalogue.list() if tenant.status != "creating"]
         tenants = [await catalogue.get(only)] if only else made
-    return [owner_engine(tenant.database_on(server)) for tenant in tenants]
+    databases = [tenant.database_on(server) for tenant in tenants]
+    for database in databases:
+        await ensure_roles(database)
+    return [owner_engine(database) for database in databases]
 
 
 def _migrate(connection: Connection, context: Any, history: History, metadata: MetaData) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ledger.control.roles import ensure_roles
 from ledger.errors import MigrationNeeded, StoreError
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import DatabaseServer
@@ -46,6 +47,7 @@ async def upgrade_control(server: DatabaseServer) -> None:
 
 
 async def upgrade_tenant(database: TenantDatabase) -> None:
+    await ensure_roles(database)
     await _upgrade(owner_engine(database), "tenant", database.server.name)
 
 

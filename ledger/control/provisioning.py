@@ -4,6 +4,7 @@ tenant is finished by doing it again."""
 import asyncpg
 
 from ledger.control.migrations import upgrade_tenant
+from ledger.control.roles import make_roles
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
@@ -16,25 +17,12 @@ async def provision(connection: Connection, database: TenantDatabase) -> None:
     """Brings `database` into being: roles, database, schema, identity. `connection` is to the
     control database, as the configured user, outside any transaction."""
     try:
-        await _make_roles(connection, database)
+        await make_roles(connection, database)
         await _make_database(connection, database)
         await upgrade_tenant(database)
         await _claim(database)
     except POSTGRES_ERRORS as error:
         raise store_error(error, f"making tenant {database.tenant_id!r}", database.server.name) from error
-
-
-async def _make_roles(connection: Connection, database: TenantDatabase) -> None:
-    is_superuser = await connection.fetchval(_SQL["is_superuser"])
-    for role in Role:
-        name = database.role(role)
-        if not await connection.fetchval(_SQL["role_exists"], name):
-            # Another provisioner is kept out by the tenant's lock; names are random hex.
-            await connection.execute(f'CREATE ROLE "{name}" NOLOGIN')
-        if not is_superuser:
-            await connection.execute(f'GRANT "{name}" TO CURRENT_USER WITH INHERIT TRUE, SET TRUE')
-    # The owner migrates the projection schema too, which belongs to the projector.
-    await connection.execute(f'GRANT "{database.role(Role.PROJECTOR)}" TO "{database.role(Role.OWNER)}"')
 
 
 async def _make_database(connection: Connection, database: TenantDatabase) -> None:

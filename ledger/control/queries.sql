@@ -23,6 +23,9 @@ UPDATE control.tenants SET status = $2 WHERE tenant_id = $1
 -- name: role_exists
 SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)
 
+-- name: lock_roles
+SELECT pg_advisory_lock(hashtextextended('daicho.roles:' || $1, 0))
+
 -- name: database_exists
 SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)
 

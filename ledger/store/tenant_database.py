@@ -1,9 +1,12 @@
 """TenantDatabase: one tenant's database and the roles in it.
 
 owner      migrates; nobody logs in as it
-writer     may execute the append function and nothing else
+writer     may execute the append functions and nothing else
 projector  owns the projection schema and reads events
 reader     may SELECT
+eraser     may execute the erasing function and nothing else; taken up for one erasure and left again
+
+Nobody logs in as any of them: a session is the configured user's and takes a role up at connect.
 """
 
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ class Role(StrEnum):
     WRITER = "writer"
     PROJECTOR = "projector"
     READER = "reader"
+    ERASER = "eraser"
 
 
 @dataclass(frozen=True)

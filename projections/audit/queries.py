@@ -5,8 +5,10 @@ from datetime import datetime
 from ledger.contract.events import RecordedEvent
 from ledger.contract.state import GraphState
 from ledger.errors import PositionNotReached, RunNotFound
+from ledger.store.erasure import erasures_of
 from ledger.store.statements import load_statements
 from ledger.tenant import Tenant
+from projections.audit.erasures import Erasure, erasure_of
 from projections.audit.timeline import Timeline, timeline_of
 from projections.fold import RunState, fold, graph_state
 
@@ -20,7 +22,18 @@ class AuditQueries:
     async def timeline(self, run_id: str) -> Timeline:
         """Every event of a run in order. Raises RunNotFound."""
         events = await self._events(run_id, None)
-        return timeline_of(self._tenant.tenant_id, run_id, events)
+        records = await erasures_of(self._tenant.reader, events)
+        return timeline_of(self._tenant.tenant_id, run_id, events, records)
+
+    async def erasures(
+        self, run_id: str, *, position: int | None = None, time: datetime | None = None
+    ) -> list[Erasure]:
+        """Which of the run's events can no longer be read, since when, by whom and why; of those that
+        `state_at` takes in. Raises what it raises."""
+        upto = await self._upto(run_id, position, time)
+        events = [event for event in await self._events(run_id, upto) if event.is_erased]
+        records = await erasures_of(self._tenant.reader, events)
+        return [erasure_of(event, records.get(event.position)) for event in events]
 
     async def state_at(
         self, run_id: str, *, position: int | None = None, time: datetime | None = None
@@ -31,16 +44,19 @@ class AuditQueries:
         Raises RunNotFound; PositionNotReached where the point lies beyond the head or before the
         run's first event; ValueError for both at once or a naive time.
         """
-        if position is not None and time is not None:
-            raise ValueError("state_at takes a position or a time, not both")
-        if time is not None:
-            position = await self._position_at(run_id, time)
-        elif position is not None:
-            await self._require_reached(position)
         state = RunState(run_id)
-        for event in await self._events(run_id, position):
+        for event in await self._events(run_id, await self._upto(run_id, position, time)):
             fold(state, event)
         return graph_state(state, self._tenant.tenant_id)
+
+    async def _upto(self, run_id: str, position: int | None, time: datetime | None) -> int | None:
+        if position is not None and time is not None:
+            raise ValueError("a position or a time, not both")
+        if time is not None:
+            return await self._position_at(run_id, time)
+        if position is not None:
+            await self._require_reached(position)
+        return position
 
     async def _position_at(self, run_id: str, time: datetime) -> int:
         if time.tzinfo is None:

@@ -1,12 +1,14 @@
 """Timeline: what happened in a run, event by event, with what the fold finds odd about each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
 
 from ledger.contract.events import EventType, RecordedEvent
+from projections.audit.erasures import Erasure, erasure_of
 from projections.fold import RunState, fold
 from projections.fold.durations import milliseconds_between
 from projections.rows import AnomalyRow, RunRow
@@ -19,7 +21,8 @@ class Anomaly(BaseModel):
 
 class TimelineEntry(BaseModel):
     """One event. `duration_ms` stands on the end of an attempt or a run; `since_start_ms` is the
-    time from the run's first event; `retryable` stands on failures."""
+    time from the run's first event; `retryable` stands on failures; `erased_at`, `_by` and `_reason` on
+    events whose payload was erased."""
 
     position: int
     version: int
@@ -35,6 +38,9 @@ class TimelineEntry(BaseModel):
     error_category: str | None = None
     retryable: bool | None = None
     erased: bool = False
+    erased_at: datetime | None = None
+    erased_by: str | None = None
+    erased_reason: str | None = None
     anomalies: list[Anomaly] = []
 
 
@@ -52,8 +58,14 @@ class Timeline(BaseModel):
     entries: list[TimelineEntry]
 
 
-def timeline_of(tenant_id: str, run_id: str, events: Iterable[RecordedEvent]) -> Timeline:
-    """Pure: the same events give the same timeline."""
+def timeline_of(
+    tenant_id: str,
+    run_id: str,
+    events: Iterable[RecordedEvent],
+    erasure_records: Mapping[int, RecordedEvent] = MappingProxyType({}),
+) -> Timeline:
+    """Pure: the same events give the same timeline. `erasure_records` are those of erased events, by
+    position."""
     state = RunState(run_id)
     entries: list[TimelineEntry] = []
     first: datetime | None = None
@@ -61,7 +73,8 @@ def timeline_of(tenant_id: str, run_id: str, events: Iterable[RecordedEvent]) ->
         first = first or event.timestamp
         fold(state, event)
         anomalies = [row for row in state.take_touched() if isinstance(row, AnomalyRow)]
-        entries.append(_entry(state, event, first, anomalies))
+        record = erasure_records.get(event.position)
+        entries.append(_entry(state, event, first, anomalies, record))
     run = state.run or RunRow(run_id)
     return Timeline(
         tenant_id=tenant_id,
@@ -79,8 +92,13 @@ def timeline_of(tenant_id: str, run_id: str, events: Iterable[RecordedEvent]) ->
 
 
 def _entry(
-    state: RunState, event: RecordedEvent, first: datetime, anomalies: list[AnomalyRow]
+    state: RunState,
+    event: RecordedEvent,
+    first: datetime,
+    anomalies: list[AnomalyRow],
+    erasure_record: RecordedEvent | None,
 ) -> TimelineEntry:
+    erasure = erasure_of(event, erasure_record) if event.is_erased else None
     payload = event.payload or {}
     error = payload.get("error") or {}
     category = error.get("category")
@@ -94,11 +112,14 @@ def _entry(
         step_id=event.step_id,
         attempt=event.attempt,
         actor=event.actor,
-        summary="payload erased" if event.is_erased else _summary(event.event_type, payload),
+        summary=_summary(event.event_type, payload) if erasure is None else _erased(erasure),
         duration_ms=_duration(state, event),
         error_category=category,
         retryable=None if category is None else category == "retryable",
         erased=event.is_erased,
+        erased_at=erasure and erasure.erased_at,
+        erased_by=erasure and erasure.erased_by,
+        erased_reason=erasure and erasure.erased_reason,
         anomalies=[Anomaly(code=row.code, message=row.message) for row in anomalies],
     )
 
@@ -110,6 +131,12 @@ def _duration(state: RunState, event: RecordedEvent) -> int | None:
     if event.event_type in {EventType.RUN_SUCCEEDED, EventType.RUN_FAILED, EventType.RUN_CANCELLED}:
         return state.run.duration_ms if state.run else None
     return None
+
+
+def _erased(erasure: Erasure) -> str:
+    if erasure.erased_at is None:
+        return "payload erased, and no record says by whom"
+    return f"payload erased by {erasure.erased_by}: {erasure.erased_reason}"
 
 
 def _summary(event_type: EventType | str, payload: dict[str, Any]) -> str:

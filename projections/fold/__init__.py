@@ -9,8 +9,9 @@ from ledger.contract.names import TENANT_STREAM
 from projections.fold import artifacts, runs, steps, tenant
 from projections.fold.graph_state import graph_state
 from projections.fold.state import RunState
+from projections.fold.tenant import erased_position
 
-__all__ = ["RunState", "fold", "graph_state"]
+__all__ = ["RunState", "erased_position", "fold", "graph_state"]
 
 _Handler = Callable[[RunState, RecordedEvent, dict[str, Any]], None]
 

@@ -2,8 +2,17 @@
 
 from typing import Any
 
-from ledger.contract.events import RecordedEvent
+from ledger.contract.events import EventType, RecordedEvent
 from projections.fold.state import RunState
+
+
+def erased_position(event: RecordedEvent) -> int | None:
+    """Where `event` records an erasure: the position of the event whose payload is gone. Whatever was
+    folded from that one is no longer true, so its stream has to be folded again."""
+    if event.event_type is not EventType.PAYLOAD_ERASED:
+        return None
+    position = (event.payload or {}).get("position")
+    return position if isinstance(position, int) else None
 
 
 def recorded(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None:
