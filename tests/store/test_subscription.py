@@ -56,7 +56,7 @@ async def take(events: Subscription, count: int, seconds: float = 20) -> list[Re
 
 async def eventually(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - nobody tells
+        while not holds():
             await asyncio.sleep(0.01)
 
 

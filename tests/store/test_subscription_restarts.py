@@ -50,7 +50,7 @@ async def restart(home: Path, how: signal.Signals) -> None:
     ended = postmaster(home)
     os.kill(ended, how)
     async with asyncio.timeout(30):
-        while not is_vacant(home):  # noqa: ASYNC110 - nobody tells
+        while not is_vacant(home):
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.3)
     # The claims of the fixture and of the ledger still stand; this one starts what they claim.
@@ -78,18 +78,18 @@ async def test_a_server_that_restarts_is_waited_out_and_nothing_is_missed_or_rep
     for how in (signal.SIGINT, signal.SIGQUIT):  # a fast shutdown; an immediate one, recovered from its WAL
         before = len(acknowledged)
         async with asyncio.timeout(60):
-            while len(acknowledged) < before + 20:  # noqa: ASYNC110 - nobody tells
+            while len(acknowledged) < before + 20:
                 await asyncio.sleep(0.02)
         await restart(home, how)
     before = len(acknowledged)
     async with asyncio.timeout(60):
-        while len(acknowledged) < before + 20:  # noqa: ASYNC110 - nobody tells
+        while len(acknowledged) < before + 20:
             await asyncio.sleep(0.02)
     tasks[1].cancel()
     await asyncio.wait(tasks[1:])
     head = await tenant.store.head()
     async with asyncio.timeout(30):
-        while len(seen) < head:  # noqa: ASYNC110 - nobody tells
+        while len(seen) < head:
             await asyncio.sleep(0.02)
     assert not tasks[0].done()
     tasks[0].cancel()
