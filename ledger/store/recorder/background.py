@@ -2,6 +2,7 @@
 thread of its own. It starts with its first user and stops with its last."""
 
 import asyncio
+import concurrent.futures
 import os
 import threading
 from collections.abc import Coroutine
@@ -33,6 +34,8 @@ class Background:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise RecorderClosed("The application was closed during this call", fix="Build it anew") from None
         except BaseException:
             future.cancel()
             raise
@@ -48,6 +51,11 @@ class Background:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
+            # Whoever still waits in another thread must hear of the end.
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             self._loop.close()

@@ -1,7 +1,8 @@
 """Datastore: an application's connections to its tenant's database, driven from other threads.
 
 One connection in the writer role, used by one call at a time (commits queue at the head's row
-anyway), and a small pool in the reader role. Every call ends within its deadline.
+anyway), and a small pool in the reader role. Every call ends within its deadline. Nothing is opened
+before the first call: the library makes factories that it never uses and never closes.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from ledger.errors import DaichoError, LedgerClosed, StoreUnavailable
 from ledger.store.postgres_errors import CONNECTION_LOST, POSTGRES_ERRORS, store_error
 from ledger.store.reader import CLOSE_SECONDS, Reader
 from ledger.store.recorder import background
+from ledger.store.recorder.background import Background
 from ledger.store.recorder.errors import RecordConflict, RecorderClosed, RecorderError, RecorderUnavailable
 from ledger.store.recorder.handles import TenantHandle
 from ledger.store.server import Connection
@@ -39,18 +41,15 @@ class Datastore:
         self._deadline_seconds = deadline_seconds
         self._writing = asyncio.Lock()
         self._writer: Connection | None = None
-        self._closing = threading.Lock()
+        self._reader: Reader | None = None
+        self._making_reader = asyncio.Lock()
+        self._opening = threading.Lock()
+        self._background: Background | None = None
         self._closed = False
-        self._background = background.acquire()
-        try:
-            self._reader = self._run(Reader.open(self.database, connections_max=READERS_MAX), "opening")
-        except BaseException:
-            background.release(self._background)
-            raise
 
     def fetch(self, statement: str, *arguments: Any) -> list[Any]:
         """Rows of a reading statement."""
-        return self._run(self._reader.fetch(_SQL[statement], *arguments), "reading")
+        return self._run(self._fetch(statement, *arguments), "reading")
 
     def write(self, statement: str, *arguments: Any) -> None:
         """One call of a writing function, in its own transaction. Raises RecordConflict."""
@@ -68,28 +67,39 @@ class Datastore:
 
     def close(self) -> None:
         """Lets go of the connections; the last application to close stops the background thread."""
-        with self._closing:
-            if self._closed:
-                return
+        with self._opening:
+            opened, self._background = self._background, None
             self._closed = True
-        if self._background.is_ours():
+        if opened is not None and opened.is_ours():
             try:
-                self._background.run(self._close())
+                opened.run(self._close())
             finally:
-                background.release(self._background)
+                background.release(opened)
 
     def _run(self, work: Coroutine[Any, Any, T], doing: str) -> T:
-        if self._closed:
-            work.close()
-            raise RecorderClosed("The application was closed", fix="Build it anew")
         try:
-            return self._background.run(self._in_time(work))
+            return self._opened(work).run(self._in_time(work))
         except RecordConflict:
             raise
         except LedgerClosed as error:
             raise RecorderClosed(error.problem, fix=error.fix) from error
         except EXPECTED as error:
             raise self._typed(error, doing) from error
+
+    def _opened(self, work: Coroutine[Any, Any, T]) -> Background:
+        with self._opening:
+            if self._closed:
+                work.close()
+                raise RecorderClosed("The application was closed", fix="Build it anew")
+            if self._background is None:
+                self._background = background.acquire()
+            return self._background
+
+    async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
+        async with self._making_reader:
+            if self._reader is None:
+                self._reader = await Reader.open(self.database, connections_max=READERS_MAX)
+        return await self._reader.fetch(_SQL[statement], *arguments)
 
     async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
         async with asyncio.timeout(self._deadline_seconds):
@@ -116,7 +126,7 @@ class Datastore:
         try:
             positions: list[int] = await self._write("append", arguments)
         except RecordConflict:
-            rows = await self._reader.fetch(_SQL["own_positions"], ids, salts)
+            rows = await self._fetch("own_positions", ids, salts)
             if len(rows) != len(ids):
                 raise
             positions = [row["position"] for row in rows]
@@ -152,7 +162,8 @@ class Datastore:
                     pass  # the server is gone or hangs: asyncpg has aborted the connection
                 finally:
                     self._writer = None
-        await self._reader.close()
+        if self._reader is not None:
+            await self._reader.close()
 
     def _drop_writer(self) -> None:
         if self._writer is not None:

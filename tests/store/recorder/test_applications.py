@@ -12,7 +12,7 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.system import ProcessApplication, SingleThreadedRunner, System
 
 from ledger import Ledger, Tenant
-from ledger.store.recorder import OrjsonTranscoder
+from ledger.store.recorder import OrjsonTranscoder, background
 
 
 class Account(Aggregate):
@@ -114,6 +114,7 @@ async def test_a_process_application_follows_another_on_the_same_log(tenant: Ten
 async def test_an_application_outside_any_event_loop(ledger: Ledger, tenant: Tenant) -> None:
     """Called straight from a coroutine it blocks the loop, and still comes back."""
     assert use_accounts(tenant.application_env())[2] == 1
+    assert background._users == 0, "leaving the application's context closes its connections"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**64, {1: "a"}, {"a": {1, 2}}])

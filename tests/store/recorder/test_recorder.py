@@ -561,14 +561,19 @@ async def test_a_handle_ends_with_its_tenant(settings: Any) -> None:
 
 
 async def test_a_closed_application_says_so_and_the_last_one_stops_the_thread(tenant: Tenant) -> None:
-    factory = factory_of(tenant)
+    others = background._users
+    factory, another = factory_of(tenant), factory_of(tenant)
+    assert background._users == others, "nothing is opened before it is used"
     recorder = factory.application_recorder()
     recorder.insert_events([stored("a")])
+    assert another.application_recorder().max_notification_id() == 1
+    assert background._users == others + 2
     factory.close()
     factory.close()
     with pytest.raises(InterfaceError, match="closed"):
         recorder.select_events("a")
-    assert background._shared is None
+    another.close()
+    assert background._users == others == 0, "an application of another test was not closed"
     assert "daicho-recorder" not in {thread.name for thread in threading.enumerate()}
 
 
