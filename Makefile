@@ -43,9 +43,9 @@ bench: .venv/bench.stamp
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found; set PYTHON=/its/path"; exit 2; }
 	$(PYTHON) -m venv .venv
 
-# Renews the pins. Needs pip-tools; no index address is written.
+# Renews the pins (UPGRADE=--upgrade raises them). Needs pip-tools; no index address is written.
 PIN := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --upgrade
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options $(UPGRADE)
 constraints:
 	$(PIN) --extra embedded --extra demo -o constraints/run.txt pyproject.toml constraints/build.in
 	$(PIN) --extra embedded --extra demo --extra test --extra lint -c constraints/run.txt \
