@@ -1,8 +1,10 @@
 """Migrations: both histories run from the repository's root, and their sum is what the models say."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData
 from sqlalchemy.engine import Connection
 
-from ledger import Ledger, Tenant
+from ledger import Ledger, Settings, Tenant
 from ledger.control.catalogue import Catalogue
 from ledger.control.migrations import (
     History,
@@ -167,21 +169,32 @@ def alembic(home: Path, *arguments: str) -> str:
     return done.stdout
 
 
-async def test_alembic_from_the_repositorys_root_migrates_both_histories(
-    ledger: Ledger, home: Path, tenant: Tenant
-) -> None:
+@pytest.fixture
+async def own_ledger() -> AsyncIterator[Ledger]:
+    """On a server of its own: a migration of all tenants would meet those of other tests."""
+    folder = Path(tempfile.mkdtemp(prefix="daicho-alembic-"))
+    folder.chmod(0o711)
+    try:
+        async with await Ledger.open(Settings(home=folder / "home", projection="external")) as opened:
+            yield opened
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_alembic_from_the_repositorys_root_migrates_both_histories(own_ledger: Ledger) -> None:
     """With nothing but DAICHO_HOME set. A tenant whose making was interrupted does not stop the others."""
-    async with Catalogue.open(ledger.server) as catalogue:
-        await catalogue.reserve(f"0-interrupted-{uuid4().hex[:6]}", "Interrupted")
-    await downgrade(owner_engine(tenant.database), "tenant", "0001")
+    home = own_ledger.settings.home
+    async with Catalogue.open(own_ledger.server) as catalogue:
+        await catalogue.reserve("0-interrupted", "Interrupted")
+    databases = []
+    for tenant_id in ("acme", "other"):
+        await own_ledger.tenants.create_tenant_db(tenant_id, tenant_id)
+        databases.append((await own_ledger.tenant(tenant_id)).database)
+        await downgrade(owner_engine(databases[-1]), "tenant", "0001")
+
     alembic(home, "upgrade", "head")
-    alembic(home, "-n", "tenant", "-x", f"tenant={tenant.tenant_id}", "upgrade", "head")
-    assert await tenant_revision(tenant.database) == head_revision("tenant")
-
-
-async def test_alembic_without_a_tenant_named_migrates_all_of_them(
-    tmp_path: Path, ledger: Ledger, home: Path, tenant: Tenant
-) -> None:
-    await downgrade(owner_engine(tenant.database), "tenant", "0001")
+    assert await control_revision(own_ledger.server) == head_revision("control")
+    alembic(home, "-n", "tenant", "-x", "tenant=other", "upgrade", "head")
+    assert [await tenant_revision(database) for database in databases] == ["0001", head_revision("tenant")]
     alembic(home, "-n", "tenant", "upgrade", "head")
-    assert await tenant_revision(tenant.database) == head_revision("tenant")
+    assert [await tenant_revision(database) for database in databases] == [head_revision("tenant")] * 2
