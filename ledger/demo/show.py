@@ -1,6 +1,10 @@
 """What the demo prints. Every number is read from the ledger or measured; nothing is made up."""
 
+import os
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
@@ -171,12 +175,13 @@ def earlier(console: Console, point: RecordedEvent, then: GraphState, now: Graph
 def what_next(console: Console, run: RunRow, seconds: float) -> None:
     _head(console, f"Done in {seconds:.1f} s. Try next")
     middle = (run.first_position + run.last_position) // 2
+    daicho = _as_called()
     commands = (
-        ("daicho runs -t demo", "all runs of the tenant"),
-        (f"daicho timeline -t demo {run.run_id}", "with every event"),
-        (f"daicho state -t demo {run.run_id} --position {middle}", "any point in between"),
-        ("daicho verify -t demo", "tables against events"),
-        ("daicho rebuild -t demo", "drop and fold again"),
+        (f"{daicho} runs -t demo", "all runs of the tenant"),
+        (f"{daicho} timeline -t demo {run.run_id}", "with every event"),
+        (f"{daicho} state -t demo {run.run_id} --position {middle}", "any point in between"),
+        (f"{daicho} verify -t demo", "tables against events"),
+        (f"{daicho} rebuild -t demo", "drop and fold again"),
     )
     made = Table(box=None, show_header=False, pad_edge=False)
     made.add_column(no_wrap=True)
@@ -184,6 +189,14 @@ def what_next(console: Console, run: RunRow, seconds: float) -> None:
     for command, why in commands:
         made.add_row(Text(command, "bold"), _one_line(why, "dim"))
     console.print(_inset(made))
+
+
+def _as_called() -> str:
+    """`daicho` where a shell would find it, else the path it was started by: `make demo` has it in .venv."""
+    called = sys.argv[0]
+    if Path(called).name != "daicho" or shutil.which("daicho") == called:
+        return "daicho"
+    return os.path.relpath(called)
 
 
 def _what(entry: TimelineEntry, payload: Mapping[str, Any]) -> Text:
