@@ -6,6 +6,8 @@ What is configured is used or is an error; nothing is tried instead.
 """
 
 import os
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -62,6 +64,7 @@ class Settings(BaseSettings):
             for name in MINIO_FIELDS
             if f"minio_{name}" in values
         }
+        _refuse_misspelt(os.environ)
         try:
             super().__init__(**values, **renamed)
         except ValidationError as error:
@@ -100,6 +103,19 @@ class Settings(BaseSettings):
         if self.blobs is not None:
             return self.blobs
         return "filesystem" if self.is_embedded else "minio"
+
+
+def _refuse_misspelt(environment: Mapping[str, str]) -> None:
+    # A misspelt DAICHO_DATABASE_URL would quietly mean the embedded server.
+    known = {f"DAICHO_{name.upper()}" for name in Settings.model_fields if not name.startswith("minio_")}
+    known |= {"DAICHO_TENANT"}
+    for name in sorted(environment.keys() - known):
+        if name.startswith("DAICHO_") and (meant := get_close_matches(name, known, 1, 0.85)):
+            raise SettingsError(
+                f"{name} is set, and there is no such setting",
+                expected=f"{meant[0]}, which is spelt alike",
+                fix="Correct the name, or unset it",
+            )
 
 
 def _settings_error(error: ValidationError) -> SettingsError:

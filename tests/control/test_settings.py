@@ -205,3 +205,15 @@ async def test_a_server_that_never_answers_is_given_up_within_the_timeout() -> N
             await Ledger.open(Settings(database_url=url, connect_timeout_seconds=0.5))
         assert time.monotonic() - started < 3
         assert SECRET not in str(refusal.value)
+
+
+def test_a_misspelt_setting_is_an_error_that_names_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAICHO_DATABSE_URL", "postgresql://u:p@h/d")
+    with pytest.raises(SettingsError, match="DAICHO_DATABASE_URL") as caught:
+        Settings()
+    assert "u:p" not in str(caught.value)
+
+
+def test_variables_of_other_tools_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAICHO_BACKUP_BUCKET", "elsewhere")
+    assert Settings().is_embedded
