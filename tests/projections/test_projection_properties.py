@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ledger import Ledger, Settings, Tenant
+from ledger import EventType, Ledger, Settings, Tenant
 from projections import Projector, rebuild, verify
 from projections import projector as projector_module
 
@@ -51,6 +51,8 @@ async def _compare(
 async def _project_and_compare(
     tenant: Tenant, facts: list[Fact], sizes: list[int], stops: list[bool]
 ) -> None:
+    # An erasure records itself and cannot be emitted; tests/store/test_erasure.py has those.
+    facts = [fact for fact in facts if fact.event_type is not EventType.PAYLOAD_ERASED]
     projector = Projector(tenant.store)
     start = 0
     for size, stop in zip(cycle(sizes), cycle(stops), strict=False):
