@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import reading, tailing, writing
+from ledger.cli import doctoring, erasing, reading, tailing, writing
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -27,6 +27,8 @@ for command in (
     reading.state,
     writing.rebuild,
     writing.verify,
+    erasing.erase,
+    doctoring.doctor,
     reading.status,
     reading.blob,
 ):

@@ -1,6 +1,7 @@
 """Erasing payloads: the one change of the log, made by `ledger.erase_payload_v1` in a role that may do
 nothing else. A connection takes that role up for one erasure and is closed."""
 
+import contextlib
 from collections.abc import Iterable
 
 import asyncpg
@@ -10,7 +11,7 @@ from ledger.contract.events import RecordedEvent
 from ledger.errors import ErasureRefused, InvalidErasure, PositionNotReached
 from ledger.store.event_store import recorded_event
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
-from ledger.store.reader import Reader
+from ledger.store.reader import CLOSE_SECONDS, Reader
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
@@ -37,9 +38,7 @@ async def erase_payload(
         raise _no_position(position)
     connection = await database.connect(Role.ERASER)
     try:
-        row = await connection.fetchrow(
-            _SQL["erase_payload"], position, by, reason, timeout=deadline_seconds
-        )
+        row = await connection.fetchrow(_SQL["erase_payload"], position, by, reason, timeout=deadline_seconds)
     except POSTGRES_ERRORS as error:
         raise _typed(error, position, database) from error
     finally:
@@ -58,10 +57,8 @@ async def erasures_of(reader: Reader, events: Iterable[RecordedEvent]) -> dict[i
 
 
 async def _close(connection: Connection) -> None:
-    try:
-        await connection.close(timeout=5)
-    except POSTGRES_ERRORS:
-        pass  # the server is gone: asyncpg has aborted the connection
+    with contextlib.suppress(*POSTGRES_ERRORS):  # the server is gone: asyncpg has aborted the connection
+        await connection.close(timeout=CLOSE_SECONDS)
 
 
 def _check(name: str, value: str, chars_max: int, allowed: str = "") -> None:
