@@ -4,6 +4,7 @@ run 1, 2, 3 … without gaps, and a reader at position p has seen everything up 
 import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from ledger.store.append import (
     recorded,
 )
 from ledger.store.head_watcher import HeadWatcher
+from ledger.store.last_versions import LastVersions
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.reader import CLOSE_SECONDS, Reader
 from ledger.store.server import Connection
@@ -85,6 +87,7 @@ class EventStore:
         self._writer: Connection | None = None
         self._writing = asyncio.Lock()
         self._last_position = 0
+        self._last_versions = LastVersions()
         self._is_contended = False
 
     @property
@@ -111,14 +114,11 @@ class EventStore:
         async with self._writing:
             try:
                 if self._writer is None or self._writer.is_closed():
+                    self._last_versions.forget()
                     self._writer = await self.database.connect(Role.WRITER)
                 if lone is not None and (outcome := await self._append_one(self._writer, lone)):
                     return [outcome]
-                answer = await self._writer.fetchrow(
-                    _SQL["append_contended" if self._is_contended else "append"],
-                    *append_arguments(groups),
-                    timeout=self._deadline_seconds,
-                )
+                answer = await self._append_many(self._writer, groups)
             except POSTGRES_ERRORS as error:
                 self._drop_writer()
                 raise store_error(error, "appending", self.database.server.name) from error
@@ -127,18 +127,37 @@ class EventStore:
                 self._drop_writer()
                 raise
         self._acknowledged(*positions_of(answer))
-        return outcomes_of(groups, answer, await self._first_recordings(answer))
+        outcomes = outcomes_of(groups, answer, await self._first_recordings(answer))
+        if answer["outcomes"] is None:
+            self._last_versions.note(chain.from_iterable(o for o in outcomes if isinstance(o, list)))
+        else:
+            self._last_versions.forget()
+        return outcomes
+
+    async def _append_many(self, writer: Connection, groups: Sequence[Group]) -> Any:
+        arguments = append_arguments(groups)
+        if self._is_contended:
+            # Whoever else appends may do so to the same streams: no version is told, all are looked up.
+            statement = _SQL["append_contended"]
+        else:
+            statement = _SQL["append"]
+            events = (item.event for group in groups for item in group.events)
+            arguments = (*arguments, [self._last_versions.of(event) for event in events])
+        return await writer.fetchrow(statement, *arguments, timeout=self._deadline_seconds)
 
     async def _append_one(self, writer: Connection, lone: EncodedEvent) -> list[RecordedEvent] | None:
-        """None where the id is there already: the other function tells what with."""
+        """None where the id, or the version next to the one remembered, is there already: the other
+        function tells what is so."""
+        arguments = (*lone_arguments(lone), self._last_versions.of(lone.event))
         try:
-            answer = await writer.fetchrow(
-                _SQL["append_one"], *lone_arguments(lone), timeout=self._deadline_seconds
-            )
+            answer = await writer.fetchrow(_SQL["append_one"], *arguments, timeout=self._deadline_seconds)
         except asyncpg.UniqueViolationError:
+            self._last_versions.forget()
             return None
         self._acknowledged(answer[0], answer[0])
-        return [recorded(lone, *answer)]
+        outcome = [recorded(lone, *answer)]
+        self._last_versions.note(outcome)
+        return outcome
 
     def _acknowledged(self, first: int, last: int) -> None:
         # Where somebody else appended since our last call, the head's lock is worth sharing: the next

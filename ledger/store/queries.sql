@@ -2,13 +2,14 @@
 
 -- name: append
 SELECT outcomes, positions, versions, recorded_at
-  FROM ledger.append_events_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+  FROM ledger.append_events_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, true, $14)
 
 -- name: append_contended
 CALL ledger.append_contended_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL, NULL, NULL, NULL)
 
 -- name: append_one
-SELECT position_, version_, recorded_at_ FROM ledger.append_event_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+SELECT position_, version_, recorded_at_
+  FROM ledger.append_event_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 
 -- name: identity
 SELECT tenant_id FROM ledger.identity
