@@ -45,7 +45,7 @@ bench: .venv/bench.stamp
 
 # Renews the pins (UPGRADE=--upgrade raises them). Needs pip-tools; no index address is written.
 PIN := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options $(UPGRADE)
+	--no-emit-find-links --no-emit-trusted-host --no-emit-options $(UPGRADE) --no-emit-index-url
 constraints:
 	$(PIN) --extra embedded --extra demo -o constraints/run.txt pyproject.toml constraints/build.in
 	$(PIN) --extra embedded --extra demo --extra test --extra lint -c constraints/run.txt \
