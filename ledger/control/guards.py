@@ -330,12 +330,12 @@ def _routine_findings(name: str, expected: Routine, row: Any) -> Iterable[Findin
     if row["is_definer"] != expected.is_definer:
         word = "SECURITY DEFINER" if expected.is_definer else "SECURITY INVOKER"
         yield Finding(guard, f"is not {word}", f"ALTER ROUTINE ledger.{name} {word}")
-    if settings != list(expected.settings):
+    if sorted(settings) != sorted(expected.settings):
         pinned = "; ".join(expected.settings) or "nothing"
         problem = f"is pinned to {'; '.join(settings) or 'nothing'}, not to {pinned}"
-        change = expected.settings[0].replace("=", " = ", 1) if expected.settings else ""
-        fix = f"SET {change}" if change else "RESET ALL"
-        yield Finding(guard, problem, f"ALTER ROUTINE ledger.{name} {fix}")
+        wanted = [f"SET {setting.replace('=', ' = ', 1)}" for setting in expected.settings]
+        changes = (f"ALTER ROUTINE ledger.{name} {change}" for change in ["RESET ALL", *wanted])
+        yield Finding(guard, problem, "; ".join(changes))
     if expected.body is not None and row["body"] != expected.body:
         yield Finding(guard, "does something else than it did when it was made", _again(expected))
 

@@ -100,6 +100,6 @@ def _routine(statement: str, source: str) -> dict[str, Routine]:
     header, _, rest = statement[made.start() :].partition("$")
     tag, _, rest = rest.partition("$")
     body = rest.partition(f"${tag}$")[0] if rest else None
-    pinned = re.search(r"SET search_path = ([\w, ]+)", header)
-    settings = (f"search_path={pinned[1].strip()}",) if pinned else ()
+    pinned = re.findall(r"\bSET (\w+) = (.+?)(?=\s+SET |\s*$)", header, re.MULTILINE)
+    settings = tuple(f"{name}={value}" for name, value in pinned)
     return {made[1]: Routine(source, "SECURITY DEFINER" in header, settings, body)}
