@@ -89,7 +89,8 @@ class TenantDBManager:
 
 def _check(tenant_id: str, name: str) -> None:
     if problem := tenant_id_problem(tenant_id):
-        raise InvalidName(f"{shown(tenant_id)} is not a tenant id", expected=problem, fix="Correct the tenant id")
+        said = f"{shown(tenant_id)} is not a tenant id"
+        raise InvalidName(said, expected=problem, fix="Correct the tenant id")
     if not name.strip() or len(name) > TENANT_NAME_CHARS_MAX or "\x00" in name or not name.isprintable():
         raise InvalidName(
             f"{name[:40]!r} is not a tenant name",

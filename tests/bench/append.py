@@ -107,7 +107,7 @@ async def bare_insert(tenant: Tenant, seconds: float) -> tuple[float, float]:
 
 
 async def copy_chunks(tenant: Tenant, seconds: float) -> tuple[float, float]:
-    """COPY of the same rows, 512 in a transaction, into the same copy: what the disk and the indexes allow."""
+    """COPY of the same rows, 512 in a transaction, into the same copy: what disk and indexes allow."""
     connection = await tenant.database.connect(Role.OWNER)
     try:
         await _make_copy(connection)

@@ -293,7 +293,7 @@ async def test_a_sender_that_is_stopped_between_two_tries_leaves_nobody_waiting(
 
 async def test_a_server_that_went_away_is_store_unavailable_and_one_that_returns_is_found() -> None:
     own = Path(tempfile.mkdtemp(prefix="daicho-away-"))
-    own.chmod(0o711)  # noqa: ASYNC240
+    own.chmod(0o711)
     settings = Settings(home=own / "home", emit_deadline_seconds=1.0, connect_timeout_seconds=0.5)
     try:
         async with await Ledger.open(settings) as ledger:
@@ -325,7 +325,7 @@ async def test_a_server_that_went_away_is_store_unavailable_and_one_that_returns
 async def test_after_kill_9_every_event_reported_as_acknowledged_is_there(
     tenant: Tenant, home: Path, seconds: float
 ) -> None:
-    child = subprocess.Popen(  # noqa: ASYNC220 - its life is the test
+    child = subprocess.Popen(
         [sys.executable, str(CHILD), str(home), tenant.tenant_id], stdout=subprocess.PIPE
     )
     assert child.stdout is not None

@@ -62,7 +62,7 @@ async def checkpoint(tenant: Tenant) -> int:
 
 async def reached(tenant: Tenant, position: int) -> None:
     async with asyncio.timeout(20):
-        while await checkpoint(tenant) < position:  # noqa: ASYNC110 - nobody tells
+        while await checkpoint(tenant) < position:
             await asyncio.sleep(0.02)
 
 

@@ -59,7 +59,7 @@ async def test_a_subscription_catches_up_and_then_follows(tenant: Tenant) -> Non
                 return
 
     following = asyncio.create_task(follow())
-    while len(seen) < 10:  # noqa: ASYNC110
+    while len(seen) < 10:
         await asyncio.sleep(0.01)
     for _ in range(4):
         await emit(tenant, count=2)
