@@ -133,6 +133,12 @@ class EventEmitter:
                     found=f"tenant_id {event.tenant_id!r}",
                     fix="Emit it through its own tenant",
                 )
+            if event.event_type.is_decided:
+                raise InvalidEvent(
+                    f"{event.event_type.value} is a decision about a prompt pack and cannot be emitted",
+                    expected="tenant.prompts.publish(...), revise(...) or retire(...)",
+                    fix="Call that; nothing was sent",
+                )
         if len(events) > self._limits.batch_events_max:
             raise InvalidEvent(
                 "Too many events for one atomic append",

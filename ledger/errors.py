@@ -13,12 +13,16 @@ __all__ = [
     "InvalidErasure",
     "InvalidEvent",
     "InvalidName",
+    "InvalidPromptPack",
     "LedgerClosed",
     "MigrationNeeded",
     "PositionNotReached",
     "ProjectionBehind",
     "ProjectionStopped",
+    "PromptPackConflict",
+    "PromptPackErased",
     "PromptPackNotFound",
+    "PromptPackRetired",
     "RebuildRunning",
     "RunNotFound",
     "RunNotStarted",
@@ -121,7 +125,23 @@ class RunNotStarted(DaichoError):
 
 
 class PromptPackNotFound(DaichoError, LookupError):
-    """No prompt pack with this id is built in or stored for the tenant."""
+    """No prompt pack with this id, or no such version of it, is built in or published for the tenant."""
+
+
+class InvalidPromptPack(DaichoError, ValueError):
+    """Prompts that cannot be a version of a pack; nothing was recorded."""
+
+
+class PromptPackRetired(DaichoError):
+    """The pack was retired: no run may start with it, and nothing more is decided about it."""
+
+
+class PromptPackConflict(VersionConflict):
+    """The id is taken, or somebody else decided about the pack first. Nothing was recorded."""
+
+
+class PromptPackErased(DaichoError, LookupError):
+    """The prompts of this version were erased from the log."""
 
 
 class ProjectionBehind(DaichoError):

@@ -15,7 +15,7 @@ from ledger.contract.names import is_reserved, name_problem
 from ledger.emitter import EmitterLimits, EventEmitter
 from ledger.errors import InvalidName, RunNotStarted, TenantMismatch
 from ledger.failures import Classifier
-from ledger.prompts import PromptPackLoader
+from ledger.prompt_packing import PromptPacks
 from ledger.runs import Recording, Run, Step, record_run, record_step
 from ledger.store.erasure import erase_payload
 from ledger.store.event_store import EventStore
@@ -55,7 +55,7 @@ class Tenant:
         self.emitter = EventEmitter(self.store, limits)
         self._deadline_seconds = limits.deadline_seconds
         self.artifacts = ArtifactStore(self.tenant_id, blobs, self.emitter)
-        self.prompts = PromptPackLoader(reader)
+        self.prompts = PromptPacks(reader, self.application_env)
         self._progress: ProjectionProgress | None = None
         self._started_runs: set[str] = set()
         self._handle: str | None = None

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ledger.contract.events import RecordedEvent
+from ledger.contract.names import is_reserved
 from ledger.errors import ProjectionStopped, StoreError, StoreUnavailable
 from ledger.logs import get_logger
 from ledger.store.event_store import EventStore
@@ -19,7 +20,7 @@ from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role
 from ledger.store.wakeup import Wakeup, projected_topic
 from projections.fold import RunState, erased_position, fold
-from projections.rows import ROW_TYPES, STATE_ROW_TYPES, Row, from_record, to_record
+from projections.rows import ROW_TYPES, STATE_ROW_TYPES, PromptRow, Row, from_record, to_record
 from projections.streams import folded_stream
 from projections.table_sql import delete_by_run, select_by_run, upsert
 
@@ -210,8 +211,10 @@ async def load_states(connection: Connection, run_ids: Sequence[str]) -> dict[st
     states = {run_id: RunState(run_id) for run_id in run_ids}
     if not states:
         return states
+    packs = [run_id for run_id in states if is_reserved(run_id)]  # no run has rows among the prompts
     for row_type in STATE_ROW_TYPES:
-        for record in await connection.fetch(select_by_run(row_type), list(states)):
+        wanted = packs if row_type is PromptRow else list(states)
+        for record in await connection.fetch(select_by_run(row_type), wanted) if wanted else ():
             states[record["run_id"]].add(from_record(row_type, record))
     return states
 

@@ -179,7 +179,27 @@ class AnomalyRow(Row):
     recorded_at: datetime
 
 
-STATE_ROW_TYPES: tuple[type[Row], ...] = (RunRow, StepRow, AttemptRow, ArtifactRow)
+@dataclass(slots=True, eq=False)
+class PromptRow(Row):
+    """One prompt of one version of a prompt pack. `digest` is that of the version's prompts together;
+    `retired_at` is the pack's."""
+
+    TABLE: ClassVar[str] = "prompts"
+    KEY: ClassVar[tuple[str, ...]] = ("run_id", "version", "name")
+
+    run_id: str
+    version: int
+    name: str
+    pack_id: str
+    template: str
+    digest: str | None
+    created_at: datetime
+    created_by: str | None
+    retired_at: datetime | None
+    first_position: int
+
+
+STATE_ROW_TYPES: tuple[type[Row], ...] = (RunRow, StepRow, AttemptRow, ArtifactRow, PromptRow)
 """What the fold reads as well as writes; the others it only adds to."""
 
 ROW_TYPES: tuple[type[Row], ...] = (*STATE_ROW_TYPES, AuditRow, AnomalyRow)

@@ -25,17 +25,17 @@ metadata = MetaData(schema="projection")
 
 # A name that orders or identifies is compared byte by byte, whatever the database's locale.
 _NAME = Text(collation="C")
-_NAMES = frozenset({"run_id", "step_id", "path", "digest", "code"})
+_NAMES = frozenset({"run_id", "step_id", "path", "digest", "code", "pack_id"})
 
 
-def _column(name: str, annotation: Any) -> Column[Any]:
+def _column(name: str, annotation: Any, key: tuple[str, ...]) -> Column[Any]:
     kinds = set(getattr(annotation, "__args__", (annotation,)))
-    return Column(name, _type(name, kinds), nullable=type(None) in kinds)
+    return Column(name, _type(name, kinds, name in key), nullable=type(None) in kinds)
 
 
-def _type(name: str, kinds: set[Any]) -> Any:
+def _type(name: str, kinds: set[Any], is_key: bool) -> Any:
     if str in kinds:
-        return _NAME if name in _NAMES else Text()
+        return _NAME if is_key or name in _NAMES else Text()
     if rows.Json in kinds:
         return JSON()
     if datetime in kinds:
@@ -51,7 +51,7 @@ def _table(row_type: type[rows.Row]) -> Table:
     return Table(
         row_type.TABLE,
         metadata,
-        *(_column(name, annotation) for name, annotation in rows.columns(row_type).items()),
+        *(_column(name, annotation, row_type.KEY) for name, annotation in rows.columns(row_type).items()),
         PrimaryKeyConstraint(*row_type.KEY),
     )
 
@@ -99,12 +99,4 @@ class Checkpoint(Base):
 class Prompt(Base):
     """One prompt of one version of a prompt pack."""
 
-    __table__ = Table(
-        "prompts",
-        metadata,
-        Column("pack_id", _NAME, primary_key=True),
-        Column("version", BigInteger(), primary_key=True),
-        Column("name", _NAME, primary_key=True),
-        Column("template", Text(), nullable=False),
-        Column("created_at", TIMESTAMP(timezone=True), nullable=False),
-    )
+    __table__ = _table(rows.PromptRow)

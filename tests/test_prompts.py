@@ -37,17 +37,14 @@ async def test_the_mock_pack_is_built_in_and_its_digest_is_that_of_its_prompts(t
     assert pack.identity() == {"pack_id": "mock_pack", "version": 1, "digest": pack.digest}
 
 
-async def test_a_stored_pack_is_read_in_its_newest_version_for_its_tenant_alone(
+async def test_a_published_pack_is_read_in_its_newest_version_for_its_tenant_alone(
     ledger: Ledger, tenant: Tenant
 ) -> None:
-    connection = await ledger.server.connect(tenant.database.name)
-    for version, text in ((1, "old"), (2, "new"), (10, "newest $topic")):
-        await connection.execute(
-            "INSERT INTO projection.prompts VALUES ('house', $1, 'outline', $2, now())", version, text
-        )
-    await connection.close()
+    await tenant.prompts.publish("house", {"outline": "version 1"})
+    for version in range(2, 11):
+        await tenant.prompts.revise("house", {"outline": f"version {version} $topic"})
     pack = await tenant.prompts.load("house")
-    assert (pack.version, dict(pack.prompts)) == (10, {"outline": "newest $topic"})
+    assert (pack.version, dict(pack.prompts)) == (10, {"outline": "version 10 $topic"})
     other_id = f"{tenant.tenant_id}-2"
     await ledger.tenants.create_tenant_db(other_id, "Other")
     with pytest.raises(PromptPackNotFound):

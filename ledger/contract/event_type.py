@@ -27,6 +27,11 @@ class EventType(StrEnum):
         return self in _ADMINISTRATIVE
 
     @property
+    def is_decided(self) -> bool:
+        """Decided by an aggregate that knows what was decided before, so it cannot be emitted."""
+        return self in _DECIDED
+
+    @property
     def is_of_step(self) -> bool:
         return self.value.startswith("step.")
 
@@ -39,4 +44,8 @@ _ADMINISTRATIVE = frozenset(
         EventType.PROJECTION_REBUILT,
         EventType.PAYLOAD_ERASED,
     }
+)
+
+_DECIDED = frozenset(
+    {EventType.PROMPT_PACK_PUBLISHED, EventType.PROMPT_PACK_REVISED, EventType.PROMPT_PACK_RETIRED}
 )

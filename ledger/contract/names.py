@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 TENANT_STREAM = "$tenant"
+PROMPT_PACKS = "$prompt_packs"  # the streams `$prompt_packs/pack_id` hold what was decided about packs
 RUN_LEVEL = "$run"  # stands as `step_id` in the StepError of a failure outside every step
 NAME_BYTES_MAX = 255
 

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ledger.contract.events import PAYLOAD_MODELS, EventType, RecordedEvent
-from ledger.contract.names import TENANT_STREAM
-from projections.fold import artifacts, runs, steps, tenant
+from projections.fold import artifacts, prompts, runs, steps, tenant
 from projections.fold.graph_state import graph_state
 from projections.fold.state import RunState
 from projections.fold.tenant import erased_position
@@ -27,9 +26,9 @@ _HANDLERS: dict[EventType, _Handler] = {
     EventType.STEP_LOST: steps.lost,
     EventType.REPAIR_APPLIED: artifacts.repaired,
     EventType.ARTIFACT_STORED: artifacts.stored,
-    EventType.PROMPT_PACK_PUBLISHED: tenant.recorded,
-    EventType.PROMPT_PACK_REVISED: tenant.recorded,
-    EventType.PROMPT_PACK_RETIRED: tenant.recorded,
+    EventType.PROMPT_PACK_PUBLISHED: prompts.published,
+    EventType.PROMPT_PACK_REVISED: prompts.published,
+    EventType.PROMPT_PACK_RETIRED: prompts.retired,
     EventType.PROJECTION_REBUILT: tenant.recorded,
     EventType.PAYLOAD_ERASED: tenant.recorded,
 }
@@ -48,7 +47,7 @@ def fold(state: RunState, event: RecordedEvent) -> None:
         unknown = ", ".join(sorted(payload.keys() - _KNOWN_KEYS[event_type])[:5])
         state.anomaly(event, "unknown_payload_keys", f"{event_type.value} carries {unknown}"[:300])
     _HANDLERS[event_type](state, event, payload)
-    if state.run_id != TENANT_STREAM:
+    if state.is_of_run:
         _move_on(state, event)
 
 

@@ -7,8 +7,8 @@ state there is, so a projector may stop and go on anywhere.
 from dataclasses import dataclass, field
 
 from ledger.contract.events import RecordedEvent
-from ledger.contract.names import TENANT_STREAM
-from projections.rows import AnomalyRow, ArtifactRow, AttemptRow, AuditRow, Row, RunRow, StepRow
+from ledger.contract.names import is_reserved
+from projections.rows import AnomalyRow, ArtifactRow, AttemptRow, AuditRow, PromptRow, Row, RunRow, StepRow
 
 
 @dataclass(slots=True)
@@ -20,7 +20,13 @@ class RunState:
     artifacts: dict[tuple[str, str], ArtifactRow] = field(default_factory=dict)  # by path and digest
     digests: set[str] = field(default_factory=set)
     path_versions: dict[str, int] = field(default_factory=dict)
+    prompts: list[PromptRow] = field(default_factory=list)
     touched: dict[int, Row] = field(default_factory=dict)  # by identity; an insertion-ordered set
+
+    @property
+    def is_of_run(self) -> bool:
+        """Reserved streams hold administrative facts: none is a run or has a row among the runs."""
+        return not is_reserved(self.run_id)
 
     def touch(self, row: Row) -> None:
         self.touched[id(row)] = row
@@ -43,6 +49,9 @@ class RunState:
             self.artifacts[row.path, row.digest] = row
             self.digests.add(row.digest)
             self.path_versions[row.path] = max(row.version, self.path_versions.get(row.path, 0))
+
+        elif isinstance(row, PromptRow):
+            self.prompts.append(row)
 
     def the_run(self, event: RecordedEvent) -> RunRow:
         if self.run is None:
@@ -70,7 +79,7 @@ class RunState:
         return row
 
     def anomaly(self, event: RecordedEvent, code: str, message: str) -> None:
-        if self.run_id != TENANT_STREAM:  # which is no run and has no row among the runs
+        if self.is_of_run:
             self.the_run(event).anomalies += 1
         self.touch(
             AnomalyRow(

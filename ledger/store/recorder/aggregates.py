@@ -54,6 +54,10 @@ class DaichoAggregateRecorder(AggregateRecorder):
         """An originator's events in order of version. Raises StateErased where one has lost its state."""
         return self._select("select_events", originator_id, gt, lte, desc, limit)
 
+    def state_of(self, state: bytes | None, originator_id: UUID | str, version: int) -> bytes:
+        """`state` as the library gets it; None is one that was erased. Raises StateErased."""
+        return known(state, originator_id, version)
+
     def _append(self, stored_events: Sequence[StoredEvent], tracking: Tracking | None = None) -> list[int]:
         if not stored_events and tracking is None:
             return []
@@ -84,7 +88,7 @@ class DaichoAggregateRecorder(AggregateRecorder):
             limit,
         )
         return [
-            StoredEvent(originator_id, version, topic, known(state, originator_id, version))
+            StoredEvent(originator_id, version, topic, self.state_of(state, originator_id, version))
             for version, topic, state in rows
         ]
 
@@ -132,7 +136,7 @@ def _columns(application: str, stored_events: Sequence[StoredEvent], state_bytes
     return Columns(
         [stream_id(application, event.originator_id) for event in stored_events],
         [event.originator_version for event in stored_events],
-        [checked_topic(event.topic) for event in stored_events],
+        [checked_topic(event.topic, application) for event in stored_events],
         [event.state for event in stored_events],
     )
 

@@ -6,8 +6,8 @@ from typing import Any
 from eventsourcing.persistence import ApplicationRecorder, Notification, StoredEvent, Subscription
 
 from ledger.store.event_store import MAX_POSITION
+from ledger.store.originators import originator_id
 from ledger.store.recorder.aggregates import DaichoAggregateRecorder, known, refuse_tracking
-from ledger.store.recorder.naming import originator_id
 from ledger.store.recorder.subscription import DaichoSubscription
 
 

@@ -155,12 +155,17 @@ CREATE TABLE projection.anomalies (
 
 -- name: prompts
 CREATE TABLE projection.prompts (
-    pack_id    text COLLATE "C" NOT NULL,
-    version    bigint NOT NULL,
-    name       text COLLATE "C" NOT NULL,
-    template   text NOT NULL,
-    created_at timestamptz NOT NULL,
-    PRIMARY KEY (pack_id, version, name)
+    run_id         text COLLATE "C" NOT NULL,
+    version        bigint NOT NULL,
+    name           text COLLATE "C" NOT NULL,
+    pack_id        text COLLATE "C" NOT NULL,
+    template       text NOT NULL,
+    digest         text COLLATE "C",
+    created_at     timestamptz NOT NULL,
+    created_by     text,
+    retired_at     timestamptz,
+    first_position bigint NOT NULL,
+    PRIMARY KEY (run_id, version, name)
 )
 
 -- name: runs_by_start
@@ -168,6 +173,9 @@ CREATE INDEX runs_started_at_idx ON projection.runs (started_at DESC, run_id)
 
 -- name: artifacts_by_digest
 CREATE INDEX artifacts_digest_idx ON projection.artifacts (digest)
+
+-- name: prompts_by_pack
+CREATE INDEX prompts_pack_idx ON projection.prompts (pack_id, version)
 
 -- name: checkpoint_row
 INSERT INTO projection.checkpoints (name, position, updated_at) VALUES ('core', 0, now())

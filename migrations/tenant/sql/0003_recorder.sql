@@ -82,7 +82,11 @@ BEGIN
     IF n > 0 THEN
         PERFORM FROM unnest(p_stream_ids, p_versions, p_topics) AS i (stream_id, version, topic)
           WHERE (starts_with(i.stream_id, p_application || '/') AND i.version >= 0
-                 AND NOT starts_with(i.stream_id, '$') AND NOT ledger.is_own_type_v1(i.topic)) IS NOT TRUE;
+                 AND CASE p_application
+                     WHEN '$prompt_packs'  -- the ledger's own application, with types of the ledger's own
+                     THEN i.topic IN ('prompt_pack.published', 'prompt_pack.revised', 'prompt_pack.retired')
+                     ELSE NOT starts_with(i.stream_id, '$') AND NOT ledger.is_own_type_v1(i.topic)
+                     END) IS NOT TRUE;
         IF FOUND THEN
             RAISE EXCEPTION 'a stream that is not one of %, a version below 0 or a topic of the ledger''s own',
                             p_application

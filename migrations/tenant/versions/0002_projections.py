@@ -16,6 +16,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Nothing is lost: every row here can be folded from the events again. Prompt packs cannot.
+    # Nothing is lost: every row here can be folded from the events again.
     for statement in load_statements("ledger.migrations.tenant", "sql/0002_downgrade.sql").values():
         op.execute(statement)
