@@ -1,0 +1,115 @@
+"""OwnServer: an embedded PostgreSQL that a test may harm, in a home of its own.
+
+Signals go only to the postmaster that the home's postmaster.pid names while the home's server lock is
+held, and to its children: nothing that this test did not start."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ledger.control.embedded import EmbeddedPostgres
+from ledger.control.embedded.layout import Layout
+from ledger.control.embedded.locks import LockFile
+
+SECONDS_MAX = 60.0
+
+
+class OwnServer:
+    def __init__(self, home: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.home = home
+        self.layout = Layout.of(home)
+        self._settings = settings
+        self._claims: list[EmbeddedPostgres] = []
+
+    def start(self) -> None:
+        """Starts it where it does not run. Other claims on the home are valid as they were."""
+        self._claims.append(EmbeddedPostgres.start(self.home, settings=self._settings))
+
+    async def restart(self, how: signal.Signals, *, pause_seconds: float = 0.3) -> None:
+        """The postmaster gets `how`; somebody starts it again after a pause."""
+        ended = self.postmaster
+        os.kill(ended, how)
+        async with asyncio.timeout(SECONDS_MAX):
+            while not self.is_vacant():
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(pause_seconds)
+        await asyncio.to_thread(self.start)
+        assert self.postmaster != ended
+
+    @property
+    def postmaster(self) -> int:
+        return int(self.layout.postmaster_pid.read_text().split()[0])
+
+    def is_vacant(self) -> bool:
+        """Whether no process of the server lives, on the kernel's word."""
+        with LockFile(self.layout.server_lock) as lock:
+            return lock.try_exclusive()
+
+    def crash(self) -> None:
+        """As when the power fails: no process of it gets to write another byte."""
+        postmaster = self.postmaster
+        os.kill(postmaster, signal.SIGSTOP)
+        for child in _children_of(postmaster):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        os.kill(postmaster, signal.SIGKILL)
+
+    def hold_wal_writer(self) -> None:
+        """From here on only those flush who ask for it."""
+        for child in _children_of(self.postmaster):
+            if b"walwriter" in Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(child, signal.SIGSTOP)
+                return
+        raise AssertionError("there is no walwriter to hold")
+
+    def close(self) -> None:
+        """Leaves nothing running, whatever the test did."""
+        if self.layout.server_lock.exists() and not self.is_vacant():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                self.crash()
+            _wait_until(self.is_vacant)
+        for claim in self._claims:
+            claim.close()
+
+
+@contextmanager
+def folder_of_its_own() -> Iterator[Path]:
+    """Not pytest's tmp_path, which as root is closed to the user that the server runs as."""
+    folder = Path(tempfile.mkdtemp(prefix="daicho-fault-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def own_server(home: Path, settings: Mapping[str, str] | None = None) -> Iterator[OwnServer]:
+    server = OwnServer(home, settings)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def _children_of(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                    found.append(int(entry.name))
+    return found
+
+
+def _wait_until(holds: object) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
+    while not holds() and time.monotonic() < deadline:  # type: ignore[operator]
+        time.sleep(0.02)

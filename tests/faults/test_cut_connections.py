@@ -1,0 +1,161 @@
+"""The connection is cut at a chosen moment of an append. The retry returns the first recording: nothing
+is recorded twice, and nothing that was not."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ledger import Event, Ledger, RecordedEvent, Settings, Tenant
+from ledger.errors import StoreUnavailable
+from ledger.store import event_store
+from tests.faults.load import assert_gapless, everything, fact
+from tests.faults.proxy import Moment, Proxy
+
+LONE, GROUP, CONTENDED = "append_event_v1", "append_events_v1", "append_contended_v1"
+DEADLINE_SECONDS = 2.0
+"""Only where it is meant to be reached."""
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"projection": "external"})
+
+
+async def through(proxy: Proxy, url: str, folder: Path, deadline_seconds: float) -> Ledger:
+    return await Ledger.open(
+        Settings(
+            home=folder / "home",
+            database_url=url,
+            blobs="filesystem",
+            projection="external",
+            emit_deadline_seconds=deadline_seconds,
+        )
+    )
+
+
+@pytest.fixture(params=["tcp", "unix socket"])
+async def far(request: pytest.FixtureRequest, proxy: Proxy, tenant: Tenant, folder: Path) -> AsyncIterator[Tenant]:
+    """The tenant as it is reached through the proxy."""
+    url = await (proxy.listen_at_port() if request.param == "tcp" else proxy.listen_in_folder(folder))
+    async with await through(proxy, url, folder, 60) as ledger:
+        yield await ledger.tenant(tenant.tenant_id)
+
+
+@pytest.fixture
+async def impatient(proxy: Proxy, tenant: Tenant, folder: Path) -> AsyncIterator[Tenant]:
+    url = await proxy.listen_at_port()
+    async with await through(proxy, url, folder, DEADLINE_SECONDS) as ledger:
+        yield await ledger.tenant(tenant.tenant_id)
+
+
+async def emit_over(statement: str, far: Tenant, near: Tenant) -> list[RecordedEvent]:
+    """Emits through the proxy such that `statement` does it; returns what was acknowledged."""
+    if statement == LONE:
+        return [await far.emitter.emit(fact(far, n="lone"))]
+    if statement == GROUP:
+        return await far.emitter.emit_many([fact(far, n="a"), fact(far, "other", n="b")], expected_version=2)
+    return [await far.emitter.emit(fact(far, n="contended"))]
+
+
+@pytest.mark.parametrize("moment", [moment for moment in Moment if moment is not Moment.NEVER])
+@pytest.mark.parametrize("statement", [LONE, GROUP, CONTENDED])
+async def test_whenever_the_connection_is_cut_the_append_is_recorded_once_and_so_answered(
+    tenant: Tenant, far: Tenant, proxy: Proxy, statement: str, moment: Moment
+) -> None:
+    before = [await far.emitter.emit(fact(far, n=1)), await far.emitter.emit(fact(far, n=2))]
+    if statement == CONTENDED:  # another process appends, and the next answer tells of it
+        before.append((await tenant.store.append([fact(tenant, "rival")]))[0])
+        before.append(await far.emitter.emit(fact(far, n=3)))
+    proxy.arm(statement, moment)
+
+    acknowledged = await emit_over(statement, far, tenant)
+
+    assert proxy.happened == 1
+    assert far.emitter.figures().retries >= 1
+    stored = await everything(tenant)
+    assert_gapless(stored)
+    assert stored == [*before, *acknowledged]
+
+
+@pytest.mark.parametrize("far", ["tcp"], indirect=True)
+async def test_a_batch_of_many_callers_is_answered_each_with_its_own_first_recording(
+    tenant: Tenant, far: Tenant, proxy: Proxy
+) -> None:
+    await far.emitter.emit(fact(far))
+    proxy.arm(GROUP, Moment.AFTER_THE_COMMIT)
+    events = [fact(far, f"run-{n % 4}", n=n) for n in range(60)]
+
+    acknowledged = await asyncio.gather(*(far.emitter.emit(event) for event in events))
+
+    assert proxy.happened == 1
+    assert [recorded.event_id for recorded in acknowledged] == [event.event_id for event in events]
+    stored = await everything(tenant)
+    assert_gapless(stored)
+    assert stored[1:] == acknowledged
+
+
+async def emit_until_late(tenant: Tenant, event: Event) -> None:
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"once or not at all.*Retrying may help"):
+        await asyncio.wait_for(tenant.emitter.emit(event), 30)
+    assert time.monotonic() - begun > DEADLINE_SECONDS * 0.9
+
+
+async def test_an_answer_that_never_comes_ends_at_the_deadline_and_the_next_try_finds_it(
+    tenant: Tenant, impatient: Tenant, proxy: Proxy
+) -> None:
+    event = fact(impatient)
+    proxy.arm(LONE, Moment.NEVER)
+    await emit_until_late(impatient, event)
+    assert await emitted(impatient, event) == await everything(tenant)
+
+
+@pytest.mark.parametrize("statement", ["ledger.identity", "position = ANY"], ids=["connecting", "looking up"])
+async def test_a_network_that_loses_the_way_beside_the_append_does_not_stop_the_emitter_for_ever(
+    tenant: Tenant, impatient: Tenant, proxy: Proxy, statement: str
+) -> None:
+    event = fact(impatient)
+    if statement == "position = ANY":  # it reads the first recording of an event that is there already
+        await impatient.emitter.emit(event)
+    proxy.arm(statement, Moment.NEVER)
+    await emit_until_late(impatient, event)
+    assert proxy.happened == 1
+    assert await emitted(impatient, event) == await everything(tenant)
+
+
+async def emitted(tenant: Tenant, event: Event) -> list[RecordedEvent]:
+    """As a caller with patience does: the same event again after each StoreUnavailable."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return [await tenant.emitter.emit(event)]
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_subscriber_whose_network_loses_the_way_goes_on_where_it_was(
+    tenant: Tenant, impatient: Tenant, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_store, "READ_SECONDS_MAX", 1.0)
+    stored = [(await tenant.store.append([fact(tenant, n=n)]))[0] for n in range(3)]
+    seen: list[RecordedEvent] = []
+
+    async def tail() -> None:
+        async for event in impatient.store.subscribe(batch=2):
+            seen.append(event)
+
+    proxy.arm("position <= $2", Moment.NEVER)  # a page
+    tailing = asyncio.create_task(tail())
+    async with asyncio.timeout(60):
+        while len(seen) < 3:
+            await asyncio.sleep(0.02)
+        proxy.arm("FROM ledger.head", Moment.NEVER)  # a look for more
+        stored += [(await tenant.store.append([fact(tenant, n=n)]))[0] for n in range(3)]
+        while len(seen) < 6:
+            await asyncio.sleep(0.02)
+    tailing.cancel()
+    assert proxy.happened == 2
+    assert seen == stored
