@@ -16,7 +16,7 @@ from ledger.store.tenant_database import Role
 from projections import Projector, rebuild, verify
 
 RUNS = 12
-TABLES = ("runs", "steps", "attempts", "artifacts", "audit_logs", "anomalies")
+TABLES = ("runs", "steps", "attempts", "artifacts", "audit_logs", "anomalies", "prompts")
 
 
 @pytest.fixture
@@ -29,6 +29,7 @@ def settings(settings: Settings) -> Settings:
 async def projected(tenant: Tenant) -> Tenant:
     for number in range(RUNS):
         await busy_run(tenant, f"run-{number}")
+    await tenant.prompts.publish("house", {"outline": "Outline $topic"})
     await _catch_up(tenant)
     return tenant
 

@@ -9,7 +9,7 @@ import pytest
 from builder import History, error, ref, seconds
 
 from projections.digests import TableDigest
-from projections.rows import ROW_TYPES, Row, RunRow, columns, to_record
+from projections.rows import ROW_TYPES, PromptRow, Row, RunRow, columns, to_record
 
 
 def _digest(*records: tuple[Any, ...]) -> str:
@@ -29,7 +29,8 @@ def _some_rows() -> list[Row]:
         .repaired(ref("x", "1"), ref("x", "2"))
         .folded()
     )
-    return [row for kind in ROW_TYPES for row in folded.tables.rows[kind].values()]
+    rows = [row for kind in ROW_TYPES for row in folded.tables.rows[kind].values()]
+    return [*rows, PromptRow("$prompt_packs/p", 1, "n", "p", "t", "d", seconds(0), "ann", None, 1)]
 
 
 def test_an_empty_table_is_zero() -> None:

@@ -424,10 +424,10 @@ async def test_a_batch_may_hold_the_event_and_its_erasure_and_more_of_the_run(se
 
 async def test_an_administrative_fact_can_be_erased(ledger: Ledger, tenant: Tenant) -> None:
     fact = Event(
-        event_type=EventType.PROMPT_PACK_PUBLISHED,
+        event_type=EventType.PROJECTION_REBUILT,
         run_id="$tenant",
         tenant_id=tenant.tenant_id,
-        payload={"pack_id": CANARY, "reason": CANARY},
+        payload={"digests": {"runs": CANARY}},
     )
     await tenant.emitter.emit(fact)
     await tenant.wait_projected(1)
