@@ -16,6 +16,7 @@ from ledger.store.tenant_database import Role
 from projections import Projector, rebuild, verify
 
 RUNS = 12
+EVENTS = 8 * RUNS + 1  # and a prompt pack
 TABLES = ("runs", "steps", "attempts", "artifacts", "audit_logs", "anomalies", "prompts")
 
 
@@ -69,9 +70,9 @@ async def test_the_result_equals_what_was_projected(projected: Tenant) -> None:
     report = await rebuild(projected, progress=lambda done, total: seen.append((done, total)))
 
     assert await live_records(projected) == before
-    assert (report.position, report.events) == (8 * RUNS, 8 * RUNS)
+    assert (report.position, report.events) == (EVENTS, EVENTS)
     assert report.rows == {table: len(rows) for table, rows in before.items()}
-    assert seen[-1] == (8 * RUNS, 8 * RUNS)
+    assert seen[-1] == (EVENTS, EVENTS)
     assert seen == sorted(seen)
     assert (await verify(projected)).ok
 
@@ -210,7 +211,7 @@ async def test_a_second_rebuild_at_once_is_refused(
             await rebuild(projected)
 
     pause.go_on.set()
-    assert (await task).events == 8 * RUNS
+    assert (await task).events == EVENTS
     assert (await verify(projected)).ok
 
 
@@ -226,7 +227,7 @@ async def test_appends_go_on_meanwhile_and_are_projected_afterwards(
 
     pause.go_on.set()
     report = await task
-    assert report.position == 8 * RUNS < recorded[-1].position
+    assert report.position == EVENTS < recorded[-1].position
     await _catch_up(projected)
     verified = await verify(projected)
     assert verified.ok
@@ -255,7 +256,7 @@ async def test_a_follower_and_rebuilds_at_full_speed_end_right(projected: Tenant
     assert projector.stopped is None
     report = await verify(projected)
     assert report.ok
-    assert report.position == 8 * RUNS + 8 * 40 + 5
+    assert report.position == EVENTS + 8 * 40 + 5
 
 
 async def _emit(tenant: Tenant) -> None:
