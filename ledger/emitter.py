@@ -25,6 +25,7 @@ BATCH_EVENTS_UNDIVIDED = 16
 RETRY_PAUSE_SECONDS_MIN = 0.05
 RETRY_PAUSE_SECONDS_MAX = 2.0
 DEADLINE_WATCH_SECONDS_MIN = 0.01
+NO_ANSWER = "PostgreSQL did not answer"
 
 log = get_logger(__name__)
 
@@ -204,15 +205,16 @@ class EventEmitter:
         while batch:
             begin = time.perf_counter()
             try:
-                outcomes = await self._store.append_groups([pending.group for pending in batch])
-            except StoreUnavailable as error:
-                self._fail_late(error.problem)
+                # Nobody waits any longer than the last deadline, so nothing in the store holds up the next.
+                async with asyncio.timeout(batch[-1].deadline - time.monotonic()):
+                    outcomes = await self._store.append_groups([pending.group for pending in batch])
+            except (StoreUnavailable, TimeoutError) as error:
+                problem = error.problem if isinstance(error, StoreUnavailable) else NO_ANSWER
+                self._fail_late(problem)
                 batch = [pending for pending in batch if not pending.done.done()]
                 if batch:
                     self.meter.retried()
-                    log.warning(
-                        "emit_retry", problem=error.problem, groups=len(batch), pause_seconds=pause_seconds
-                    )
+                    log.warning("emit_retry", problem=problem, groups=len(batch), pause_seconds=pause_seconds)
                     await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                     pause_seconds = min(pause_seconds * 2, RETRY_PAUSE_SECONDS_MAX)
             except Exception as error:
@@ -234,7 +236,7 @@ class EventEmitter:
 
     def _watch_deadlines(self) -> None:
         """Each waiter hears at its own deadline, also while a commit is in flight and hangs."""
-        self._fail_late("PostgreSQL did not answer")
+        self._fail_late(NO_ANSWER)
         soonest = min((p.deadline for p in self._waiting() if not p.done.done()), default=None)
         if soonest is None:
             soonest = time.monotonic() + self._limits.deadline_seconds

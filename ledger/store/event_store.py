@@ -115,7 +115,8 @@ class EventStore:
             try:
                 if self._writer is None or self._writer.is_closed():
                     self._last_versions.forget()
-                    self._writer = await self.database.connect(Role.WRITER)
+                    async with asyncio.timeout(self._deadline_seconds):
+                        self._writer = await self.database.connect(Role.WRITER)
                 if lone is not None and (outcome := await self._append_one(self._writer, lone)):
                     return [outcome]
                 answer = await self._append_many(self._writer, groups)

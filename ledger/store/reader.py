@@ -10,6 +10,8 @@ from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.tenant_database import Role, TenantDatabase
 
 CLOSE_SECONDS = 5.0
+READ_SECONDS_MAX = 60.0
+"""A page takes milliseconds. Whoever waits longer waits for a network that lost the way."""
 
 
 class Reader:
@@ -27,14 +29,26 @@ class Reader:
         if self._closed:
             raise LedgerClosed("The ledger is closed", fix="Read while it is open")
         try:
-            rows: list[Any] = await self._pool.fetch(statement, *arguments)
+            async with asyncio.timeout(READ_SECONDS_MAX):
+                return await self._fetch(statement, *arguments)
         except POSTGRES_ERRORS as error:
             raise store_error(error, doing, self.database.server.name) from error
-        return rows
 
     async def fetchval(self, statement: str, *arguments: Any, doing: str = "reading") -> Any:
         rows = await self.fetch(statement, *arguments, doing=doing)
         return rows[0][0] if rows else None
+
+    async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
+        connection = await self._pool.acquire()
+        try:
+            rows: list[Any] = await connection.fetch(statement, *arguments)
+        except (asyncio.CancelledError, TimeoutError):
+            # The pool would wait for the end of a query whose answer may never come.
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection, timeout=CLOSE_SECONDS)
+        return rows
 
     async def close(self) -> None:
         self._closed = True

@@ -10,7 +10,7 @@ import pytest
 
 from ledger import Event, Ledger, RecordedEvent, Settings, Tenant
 from ledger.errors import StoreUnavailable
-from ledger.store import event_store
+from ledger.store import reader
 from tests.faults.load import assert_gapless, everything, fact
 from tests.faults.proxy import Moment, Proxy
 
@@ -37,7 +37,9 @@ async def through(proxy: Proxy, url: str, folder: Path, deadline_seconds: float)
 
 
 @pytest.fixture(params=["tcp", "unix socket"])
-async def far(request: pytest.FixtureRequest, proxy: Proxy, tenant: Tenant, folder: Path) -> AsyncIterator[Tenant]:
+async def far(
+    request: pytest.FixtureRequest, proxy: Proxy, tenant: Tenant, folder: Path
+) -> AsyncIterator[Tenant]:
     """The tenant as it is reached through the proxy."""
     url = await (proxy.listen_at_port() if request.param == "tcp" else proxy.listen_in_folder(folder))
     async with await through(proxy, url, folder, 60) as ledger:
@@ -139,7 +141,7 @@ async def emitted(tenant: Tenant, event: Event) -> list[RecordedEvent]:
 async def test_a_subscriber_whose_network_loses_the_way_goes_on_where_it_was(
     tenant: Tenant, impatient: Tenant, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_store, "READ_SECONDS_MAX", 1.0)
+    monkeypatch.setattr(reader, "READ_SECONDS_MAX", 1.0)
     stored = [(await tenant.store.append([fact(tenant, n=n)]))[0] for n in range(3)]
     seen: list[RecordedEvent] = []
 
