@@ -294,7 +294,7 @@ async def test_a_sender_that_is_stopped_between_two_tries_leaves_nobody_waiting(
 async def test_a_server_that_went_away_is_store_unavailable_and_one_that_returns_is_found() -> None:
     own = Path(tempfile.mkdtemp(prefix="daicho-away-"))
     own.chmod(0o711)
-    settings = Settings(home=own / "home", emit_deadline_seconds=1.0, connect_timeout_seconds=0.5)
+    settings = Settings(home=own / "home", emit_deadline_seconds=4.0, connect_timeout_seconds=0.5)
     try:
         async with await Ledger.open(settings) as ledger:
             await ledger.tenants.create_tenant_db("away", "Away")
@@ -311,7 +311,7 @@ async def test_a_server_that_went_away_is_store_unavailable_and_one_that_returns
             started = time.monotonic()
             with pytest.raises(StoreUnavailable, match="Retrying may help"):
                 await tenant.emitter.emit(fact(tenant))
-            assert time.monotonic() - started < 4
+            assert time.monotonic() - started < 12
             late = asyncio.create_task(tenant.emitter.emit(fact(tenant)))
             await asyncio.sleep(0.2)
             address.update(reachable)
