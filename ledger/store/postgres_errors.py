@@ -6,12 +6,7 @@ from ledger.errors import DaichoError, StoreError, StoreUnavailable
 
 # SQLSTATE classes (PostgreSQL documentation, appendix A) after which the same call may succeed.
 _TEMPORARY_CLASSES = ("08", "40", "53", "57P")
-_TEMPORARY_STATES = (
-    "57014",  # query_canceled: statement_timeout
-    "55P03",  # lock_not_available: lock_timeout
-    "25P03",  # idle_in_transaction_session_timeout
-    "25P04",  # transaction_timeout
-)
+_TEMPORARY_STATES = ("57014", "55P03")  # query_canceled (statement_timeout), lock_not_available
 
 CONNECTION_LOST: tuple[type[BaseException], ...] = (
     OSError,
