@@ -63,6 +63,7 @@ class EventEmitter:
         self._sending: list[_Pending] = []
         self._sender: asyncio.Task[None] | None = None
         self._deadline_watch: asyncio.TimerHandle
+        self._problem = NO_ANSWER  # since the last commit
         self._closed = False
 
     @property
@@ -209,18 +210,22 @@ class EventEmitter:
                 async with asyncio.timeout(batch[-1].deadline - time.monotonic()):
                     outcomes = await self._store.append_groups([pending.group for pending in batch])
             except (StoreUnavailable, TimeoutError) as error:
-                problem = error.problem if isinstance(error, StoreUnavailable) else NO_ANSWER
-                self._fail_late(problem)
+                if isinstance(error, StoreUnavailable):
+                    self._problem = error.problem
+                self._fail_late()
                 batch = [pending for pending in batch if not pending.done.done()]
                 if batch:
                     self.meter.retried()
-                    log.warning("emit_retry", problem=problem, groups=len(batch), pause_seconds=pause_seconds)
+                    log.warning(
+                        "emit_retry", problem=self._problem, groups=len(batch), pause_seconds=pause_seconds
+                    )
                     await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                     pause_seconds = min(pause_seconds * 2, RETRY_PAUSE_SECONDS_MAX)
             except Exception as error:
                 await self._send_apart(batch, error)
                 return
             else:
+                self._problem = NO_ANSWER
                 self.meter.committed(sum(pending.events for pending in batch), time.perf_counter() - begin)
                 for pending, outcome in zip(batch, outcomes, strict=True):
                     _settle(pending, outcome)
@@ -236,19 +241,19 @@ class EventEmitter:
 
     def _watch_deadlines(self) -> None:
         """Each waiter hears at its own deadline, also while a commit is in flight and hangs."""
-        self._fail_late(NO_ANSWER)
+        self._fail_late()
         soonest = min((p.deadline for p in self._waiting() if not p.done.done()), default=None)
         if soonest is None:
             soonest = time.monotonic() + self._limits.deadline_seconds
         seconds = max(soonest - time.monotonic(), DEADLINE_WATCH_SECONDS_MIN)
         self._deadline_watch = asyncio.get_running_loop().call_later(seconds, self._watch_deadlines)
 
-    def _fail_late(self, problem: str) -> None:
+    def _fail_late(self) -> None:
         """Everyone whose deadline is over hears so now, also those who were not yet sent."""
         now = time.monotonic()
         for pending in self._waiting():
             if now >= pending.deadline:
-                _settle(pending, _unconfirmed(problem))
+                _settle(pending, _unconfirmed(self._problem))
 
     def _waiting(self) -> Iterator[_Pending]:
         return chain(self._sending, self._queue, self._waiting_for_room)
