@@ -38,6 +38,8 @@ from ledger.store.wakeup import Announcer, Silence
 _SQL = load_statements("ledger.store", "queries.sql")
 MAX_POSITION = 2**63 - 1
 READ_LIMIT_MAX = 10_000
+LOCK_WAIT_SHARE = 0.75
+"""Of the deadline: how long one append may wait for the head."""
 
 
 def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
@@ -116,7 +118,7 @@ class EventStore:
                 if self._writer is None or self._writer.is_closed():
                     self._last_versions.forget()
                     async with asyncio.timeout(self._deadline_seconds):
-                        self._writer = await self.database.connect(Role.WRITER)
+                        self._writer = await self._connect()
                 if lone is not None and (outcome := await self._append_one(self._writer, lone)):
                     return [outcome]
                 answer = await self._append_many(self._writer, groups)
@@ -134,6 +136,13 @@ class EventStore:
         else:
             self._last_versions.forget()
         return outcomes
+
+    async def _connect(self) -> Connection:
+        # A backend that waits for the head does not notice that its client gave up: were the head held for
+        # long, each try would leave one behind until there is no connection left. It ends a little before
+        # the deadline, so that whoever waits hears why.
+        lock_timeout_ms = round(self._deadline_seconds * 1000 * LOCK_WAIT_SHARE)
+        return await self.database.connect(Role.WRITER, lock_timeout=f"{lock_timeout_ms}")
 
     async def _append_many(self, writer: Connection, groups: Sequence[Group]) -> Any:
         arguments = append_arguments(groups)
