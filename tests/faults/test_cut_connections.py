@@ -15,6 +15,7 @@ from tests.faults.load import assert_gapless, everything, fact
 from tests.faults.proxy import Moment, Proxy
 
 LONE, GROUP, CONTENDED = "append_event_v1", "append_events_v1", "append_contended_v1"
+CUTS = [moment for moment in Moment if moment is not Moment.NEVER]
 DEADLINE_SECONDS = 2.0
 """Only where it is meant to be reached."""
 
@@ -36,12 +37,13 @@ async def through(proxy: Proxy, url: str, folder: Path, deadline_seconds: float)
     )
 
 
-@pytest.fixture(params=["tcp", "unix socket"])
+@pytest.fixture
 async def far(
     request: pytest.FixtureRequest, proxy: Proxy, tenant: Tenant, folder: Path
 ) -> AsyncIterator[Tenant]:
-    """The tenant as it is reached through the proxy."""
-    url = await (proxy.listen_at_port() if request.param == "tcp" else proxy.listen_in_folder(folder))
+    """The tenant as it is reached through the proxy: over TCP, or over a socket where a test says so."""
+    is_socket = getattr(request, "param", "tcp") == "unix socket"
+    url = await (proxy.listen_in_folder(folder) if is_socket else proxy.listen_at_port())
     async with await through(proxy, url, folder, 60) as ledger:
         yield await ledger.tenant(tenant.tenant_id)
 
@@ -53,36 +55,49 @@ async def impatient(proxy: Proxy, tenant: Tenant, folder: Path) -> AsyncIterator
         yield await ledger.tenant(tenant.tenant_id)
 
 
-async def emit_over(statement: str, far: Tenant, near: Tenant) -> list[RecordedEvent]:
-    """Emits through the proxy such that `statement` does it; returns what was acknowledged."""
-    if statement == LONE:
-        return [await far.emitter.emit(fact(far, n="lone"))]
+async def emit_by(statement: str, far: Tenant, run_id: str) -> list[RecordedEvent]:
+    """What was acknowledged of an emit that `statement` carries out."""
     if statement == GROUP:
-        return await far.emitter.emit_many([fact(far, n="a"), fact(far, "other", n="b")], expected_version=2)
-    return [await far.emitter.emit(fact(far, n="contended"))]
+        return await far.emitter.emit_many([fact(far, run_id), fact(far, "other")], expected_version=0)
+    return [await far.emitter.emit(fact(far, run_id))]
 
 
-@pytest.mark.parametrize("moment", [moment for moment in Moment if moment is not Moment.NEVER])
+async def emit_before(statement: str, far: Tenant, near: Tenant) -> list[RecordedEvent]:
+    """Events after which `far` knows whether somebody else appends too: then it appends otherwise."""
+    recorded = [await far.emitter.emit(fact(far)), await far.emitter.emit(fact(far))]
+    if statement == CONTENDED:
+        recorded += await near.store.append([fact(near, "rival")])
+        recorded.append(await far.emitter.emit(fact(far)))
+    return recorded
+
+
 @pytest.mark.parametrize("statement", [LONE, GROUP, CONTENDED])
 async def test_whenever_the_connection_is_cut_the_append_is_recorded_once_and_so_answered(
-    tenant: Tenant, far: Tenant, proxy: Proxy, statement: str, moment: Moment
+    tenant: Tenant, far: Tenant, proxy: Proxy, statement: str
 ) -> None:
-    before = [await far.emitter.emit(fact(far, n=1)), await far.emitter.emit(fact(far, n=2))]
-    if statement == CONTENDED:  # another process appends, and the next answer tells of it
-        before.append((await tenant.store.append([fact(tenant, "rival")]))[0])
-        before.append(await far.emitter.emit(fact(far, n=3)))
-    proxy.arm(statement, moment)
-
-    acknowledged = await emit_over(statement, far, tenant)
-
-    assert proxy.happened == 1
-    assert far.emitter.figures().retries >= 1
-    stored = await everything(tenant)
-    assert_gapless(stored)
-    assert stored == [*before, *acknowledged]
+    acknowledged: list[RecordedEvent] = []
+    for times, moment in enumerate(CUTS, 1):
+        acknowledged += await emit_before(statement, far, tenant)
+        proxy.arm(statement, moment)
+        acknowledged += await emit_by(statement, far, moment.name)
+        assert proxy.happened == times, moment
+        assert far.emitter.figures().retries >= times, moment
+        assert await everything(tenant) == acknowledged, moment
+    assert_gapless(acknowledged)
 
 
-@pytest.mark.parametrize("far", ["tcp"], indirect=True)
+@pytest.mark.parametrize("far", ["unix socket"], indirect=True)
+async def test_over_a_unix_socket_too(tenant: Tenant, far: Tenant, proxy: Proxy) -> None:
+    acknowledged: list[RecordedEvent] = []
+    for times, statement in enumerate([LONE, GROUP], 1):
+        acknowledged += await emit_before(statement, far, tenant)
+        proxy.arm(statement, Moment.AFTER_THE_COMMIT)
+        acknowledged += await emit_by(statement, far, statement)
+        assert proxy.happened == times
+    assert await everything(tenant) == acknowledged
+    assert_gapless(acknowledged)
+
+
 async def test_a_batch_of_many_callers_is_answered_each_with_its_own_first_recording(
     tenant: Tenant, far: Tenant, proxy: Proxy
 ) -> None:

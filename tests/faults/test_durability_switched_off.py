@@ -51,7 +51,8 @@ async def acknowledged_by(tenant: Tenant, rival: Tenant) -> dict[UUID, int]:
 
 
 @pytest.mark.parametrize(
-    "how", ["database", "role", pytest.param("writer", marks=pytest.mark.torture), "system"]
+    "how",
+    ["role", *(pytest.param(how, marks=pytest.mark.torture) for how in ("database", "writer", "system"))],
 )
 async def test_every_acknowledged_event_survives_the_crash_though_the_client_gave_up_durability(
     server: OwnServer, how: str

@@ -126,7 +126,7 @@ async def test_a_server_that_ended_because_its_wal_was_full_goes_on_when_it_is_s
         while not server.is_vacant():
             await asyncio.sleep(0.02)
 
-    # What users see: emits and reads of open ledgers say that the server is away, and an opening one says why.
+    # What users see: an open ledger says that the server is away, one that is being opened says why.
     with pytest.raises(StoreUnavailable, match="Retrying may help"):
         await acme.emitter.emit(doubtful)
     with pytest.raises(StoreUnavailable, match="Retrying may help"):
