@@ -58,16 +58,21 @@ def append_arguments(groups: Sequence[Group]) -> tuple[Any, ...]:
         [event.event_id for event in events],
         [event.run_id for event in events],
         [event.event_type.value for event in events],
-        [event.step_id for event in events],
-        [event.attempt for event in events],
-        [event.actor for event in events],
-        [event.traceparent for event in events],
+        _or_null([event.step_id for event in events]),
+        _or_null([event.attempt for event in events]),
+        _or_null([event.actor for event in events]),
+        _or_null([event.traceparent for event in events]),
         [event.schema_version for event in events],
         [event.timestamp for event in events],
         [item.data for item in encoded],
         [salts[start : start + SALT_BYTES] for start in range(0, len(salts), SALT_BYTES)],
         _expected_versions(groups),
     )
+
+
+def _or_null(column: list[Any]) -> list[Any] | None:
+    """A column that holds nothing needs no array: unnest fills it up with NULL."""
+    return None if column.count(None) == len(column) else column
 
 
 def lone_event(groups: Sequence[Group]) -> EncodedEvent | None:
