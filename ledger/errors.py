@@ -13,12 +13,16 @@ __all__ = [
     "InvalidErasure",
     "InvalidEvent",
     "InvalidName",
+    "InvalidProjection",
     "InvalidPromptPack",
     "LedgerClosed",
     "MigrationNeeded",
     "PositionNotReached",
     "ProjectionBehind",
+    "ProjectionNotFound",
+    "ProjectionNotLoaded",
     "ProjectionStopped",
+    "ProjectionTablesDiffer",
     "PromptPackConflict",
     "PromptPackErased",
     "PromptPackNotFound",
@@ -158,3 +162,19 @@ class RebuildRunning(DaichoError):
 
 class ProjectionStopped(DaichoError):
     """The projector met an event it could not project and stopped there."""
+
+
+class InvalidProjection(DaichoError, ValueError):
+    """A projection's class that cannot work: its name, its tables or their columns."""
+
+
+class ProjectionNotFound(DaichoError, LookupError):
+    """No projection of this name is built in or installed."""
+
+
+class ProjectionNotLoaded(DaichoError):
+    """An installed package registers a projection that cannot be loaded."""
+
+
+class ProjectionTablesDiffer(DaichoError):
+    """The tables of a projection are there and not as its row classes say, or partly missing."""

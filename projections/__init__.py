@@ -1,7 +1,8 @@
 """The read side: tables folded from events, rebuilt at will, verified against the events."""
 
+from projections.definition import Projection, StreamRows
 from projections.projector import Projector
 from projections.rebuild import RebuildReport, rebuild
 from projections.verify import VerifyReport, verify
 
-__all__ = ["Projector", "RebuildReport", "VerifyReport", "rebuild", "verify"]
+__all__ = ["Projection", "Projector", "RebuildReport", "StreamRows", "VerifyReport", "rebuild", "verify"]

@@ -6,7 +6,8 @@ from ledger.errors import ProjectionBehind, ProjectionStopped
 from ledger.store.reader import Reader
 from ledger.store.statements import load_statements
 from ledger.store.wakeup import Announcer, projected_topic
-from projections.projector import CORE, Projector
+from projections.core import CORE
+from projections.projector import Projector
 
 _SQL = load_statements("projections", "queries.sql")
 POLL_SECONDS = 0.05
@@ -24,7 +25,7 @@ class Progress:
     async def position(self) -> int:
         """The checkpoint: every event up to it is in the tables; 0 where there is none."""
         position: int | None = await self._reader.fetchval(
-            _SQL["checkpoint"], CORE, doing="reading the checkpoint"
+            _SQL["checkpoint"], CORE.name, doing="reading the checkpoint"
         )
         return position or 0
 

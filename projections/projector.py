@@ -1,4 +1,4 @@
-"""Projector: folds new events into the tables, rows and checkpoint in one transaction.
+"""Projector: folds new events into a projection's tables, rows and checkpoint in one transaction.
 
 Any number of processes may project one tenant: the checkpoint's row lock lets one of them work at
 a time, and whoever finds the checkpoint moved forgets what it held in memory.
@@ -8,9 +8,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ledger.contract.events import RecordedEvent
-from ledger.contract.names import is_reserved
 from ledger.errors import ProjectionStopped, StoreError, StoreUnavailable
 from ledger.logs import get_logger
 from ledger.store.event_store import EventStore
@@ -19,12 +19,14 @@ from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role
 from ledger.store.wakeup import Wakeup, projected_topic
-from projections.fold import RunState, erased_position, fold
-from projections.rows import ROW_TYPES, STATE_ROW_TYPES, PromptRow, Row, from_record, to_record
+from projections.core import CORE
+from projections.definition import Projection, S, State
+from projections.fold import erased_position
+from projections.rows import Row, from_record, to_record
 from projections.streams import folded_stream
+from projections.table_making import ensure_tables
 from projections.table_sql import delete_by_run, select_by_run, upsert
 
-CORE = "core"
 BATCH_EVENTS_MAX = 1_000
 RUNS_REMEMBERED_MAX = 2_000
 RETRY_PAUSE_SECONDS = 0.5
@@ -42,14 +44,15 @@ class Stopped:
 
 
 class Projector:
-    """Projects one tenant. `run_until_cancelled` follows live; `catch_up` comes to the head once."""
+    """One projection of one tenant. `run_until_cancelled` follows live; `catch_up` comes to the head once."""
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: EventStore, projection: Projection[Any] = CORE) -> None:
+        self.projection = projection
         self.advanced = Wakeup()
         self.stopped: Stopped | None = None
         self._store = store
         self._connection: Connection | None = None
-        self._states: OrderedDict[str, RunState] = OrderedDict()
+        self._states: OrderedDict[str, State] = OrderedDict()
         self._position: int | None = None
         self._one_by_one_upto = 0
 
@@ -85,7 +88,7 @@ class Projector:
         projected is done event by event, so that all events before the culprit are in the tables."""
         connection = await self._connected()
         if self._position is None:
-            self._position = await self._ask_checkpoint(connection)
+            self._position = await self._found_checkpoint(connection)
         limit = 1 if self._position < self._one_by_one_upto else BATCH_EVENTS_MAX
         events = await self._store.read(self._position, limit)
         if not events:
@@ -119,7 +122,7 @@ class Projector:
         async with connection.transaction():
             # What a crash takes from the tables is folded again; the events are flushed already.
             await connection.execute("SET LOCAL synchronous_commit = off")
-            found = await connection.fetchval(_SQL["lock_checkpoint"], CORE)
+            found = await connection.fetchval(_SQL["lock_checkpoint"], self.projection.name)
             if found != self._position:
                 return False
             again = await streams_to_fold_again(connection, events)
@@ -128,45 +131,51 @@ class Projector:
             for run_id in again:
                 rows += await self._fold_again(connection, run_id, events[-1].position)
             await write_rows(connection, rows)
-            moved = await connection.execute(_SQL["move_checkpoint"], CORE, found, events[-1].position)
+            moved = await connection.execute(
+                _SQL["move_checkpoint"], self.projection.name, found, events[-1].position
+            )
             assert moved == "UPDATE 1", "the checkpoint moved under its own lock"
         self._trim()
         return True
 
     def _fold(self, events: Sequence[RecordedEvent]) -> list[Row]:
-        touched: dict[str, RunState] = {}
+        touched: dict[str, State] = {}
         for event in events:
             state = self._states[event.run_id]
             self._states.move_to_end(event.run_id)
-            fold(state, event)
+            self.projection.fold(state, event)
             touched[event.run_id] = state
         return [row for state in touched.values() for row in state.take_touched()]
 
     async def _fold_again(self, connection: Connection, run_id: str, upto: int) -> list[Row]:
         """After an erasure: the stream's rows, made from what its events say now; the old ones go. A row
         does not tell which events it was made from, so nothing less would surely be enough."""
-        for row_type in ROW_TYPES:
+        for row_type in self.projection.tables:
             await connection.execute(delete_by_run(row_type), [run_id])
-        state = await folded_stream(connection, self._store.tenant_id, run_id, upto)
+        state: State = await folded_stream(connection, self.projection, self._store.tenant_id, run_id, upto)
         self._states[run_id] = state
         return state.take_touched()
 
     async def _load_missing(self, connection: Connection, run_ids: set[str]) -> None:
         missing = [run_id for run_id in run_ids if run_id not in self._states]
-        self._states.update(await load_states(connection, missing))
+        self._states.update(await load_states(connection, self.projection, missing))
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._store.database.connect(Role.PROJECTOR)
         return self._connection
 
-    async def _ask_checkpoint(self, connection: Connection) -> int:
+    async def _found_checkpoint(self, connection: Connection) -> int:
         try:
-            position: int | None = await connection.fetchval(_SQL["checkpoint"], CORE)
+            await ensure_tables(connection, self.projection)
+            position: int | None = await connection.fetchval(_SQL["checkpoint"], self.projection.name)
         except POSTGRES_ERRORS as error:
             raise store_error(error, "reading the checkpoint", self._store.database.server.name) from error
         if position is None:
-            raise StoreError("The projection has no checkpoint", fix="`daicho rebuild` makes the tables anew")
+            raise StoreError(
+                f"The projection {self.projection.name!r} has no checkpoint",
+                fix=f"`daicho rebuild --projection {self.projection.name}` makes its tables anew",
+            )
         return position
 
     def _raise_if_unavailable(self, error: Exception) -> None:
@@ -206,22 +215,25 @@ async def streams_to_fold_again(connection: Connection, events: Sequence[Recorde
     return {row["stream_id"] for row in rows}
 
 
-async def load_states(connection: Connection, run_ids: Sequence[str]) -> dict[str, RunState]:
+async def load_states(
+    connection: Connection, projection: Projection[S], run_ids: Sequence[str]
+) -> dict[str, S]:
     """The states of these streams as the tables hold them; empty where they hold nothing."""
-    states = {run_id: RunState(run_id) for run_id in run_ids}
-    if not states:
-        return states
-    packs = [run_id for run_id in states if is_reserved(run_id)]  # no run has rows among the prompts
-    for row_type in STATE_ROW_TYPES:
-        wanted = packs if row_type is PromptRow else list(states)
-        for record in await connection.fetch(select_by_run(row_type), wanted) if wanted else ():
+    states = {run_id: projection.new_state(run_id) for run_id in run_ids}
+    wanted: dict[type[Row], list[str]] = {}
+    for run_id in states:
+        for row_type in projection.state_tables(run_id):
+            wanted.setdefault(row_type, []).append(run_id)
+    for row_type, named in wanted.items():
+        for record in await connection.fetch(select_by_run(row_type), named):
             states[record["run_id"]].add(from_record(row_type, record))
     return states
 
 
 async def write_rows(connection: Connection, rows: Sequence[Row]) -> None:
     """Inserts or replaces rows; no two of them have the same key."""
-    for row_type in ROW_TYPES:
-        records = [to_record(row) for row in rows if type(row) is row_type]
-        if records:
-            await connection.execute(upsert(row_type), *map(list, zip(*records, strict=True)))
+    records: dict[type[Row], list[tuple[Any, ...]]] = {}
+    for row in rows:
+        records.setdefault(type(row), []).append(to_record(row))
+    for row_type, of_type in records.items():
+        await connection.execute(upsert(row_type), *map(list, zip(*of_type, strict=True)))

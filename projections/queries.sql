@@ -40,3 +40,22 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
 
 -- name: newest_digest
 SELECT digest FROM projection.artifacts WHERE path = $1 ORDER BY first_position DESC LIMIT 1
+
+-- name: first_checkpoint
+INSERT INTO projection.checkpoints (name, position, updated_at) VALUES ($1, 0, now())
+
+-- name: lock_tables
+-- One maker of a projection's tables at a time; held to the end of the transaction.
+SELECT pg_advisory_xact_lock(hashtextextended('daicho.projection:' || $1, 0))
+
+-- name: table_columns
+-- Types as SQLAlchemy writes them; the column's place in the primary key, 0 where it is not in it.
+SELECT c.relname, a.attname,
+       upper(format_type(a.atttypid, a.atttypmod)) || CASE l.collname WHEN 'C' THEN ' COLLATE "C"' ELSE '' END,
+       a.attnotnull, coalesce(array_position(k.conkey, a.attnum), 0)
+  FROM pg_attribute AS a
+  JOIN pg_class AS c ON c.oid = a.attrelid
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+  LEFT JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype = 'p'
+ WHERE n.nspname = 'projection' AND c.relname = ANY($1::text[]) AND a.attnum > 0 AND NOT a.attisdropped

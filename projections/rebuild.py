@@ -16,10 +16,12 @@ from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role
 from ledger.tenant import Tenant
+from projections.core import CORE
+from projections.definition import Projection
 from projections.digests import TableDigest
-from projections.projector import CORE
-from projections.rows import ROW_TYPES, Row, columns, to_record
+from projections.rows import Row, columns, to_record
 from projections.streams import folded_streams
+from projections.table_making import remake_tables
 from projections.table_sql import SCHEMA, delete_all
 
 COPY_ROWS = 5_000
@@ -34,6 +36,7 @@ class RebuildReport:
     """`digests` maps each table to the digest of its rows (projections/digests.py) as of `position`."""
 
     tenant_id: str
+    projection: str
     position: int
     events: int
     seconds: float
@@ -44,8 +47,10 @@ class RebuildReport:
         return asdict(self)
 
 
-async def rebuild(tenant: Tenant, *, progress: Progress | None = None) -> RebuildReport:
-    """Empties the projection tables and fills them from the events up to the head; appends
+async def rebuild(
+    tenant: Tenant, *, projection: Projection[Any] = CORE, progress: Progress | None = None
+) -> RebuildReport:
+    """Empties the projection's tables and fills them from the events up to the head; appends
     `projection.rebuilt` with the digests. Appends go on meanwhile; projectors wait.
 
     Raises RebuildRunning where another one is under way, StoreUnavailable.
@@ -54,13 +59,14 @@ async def rebuild(tenant: Tenant, *, progress: Progress | None = None) -> Rebuil
     connection = await tenant.database.connect(Role.PROJECTOR)
     try:
         async with connection.transaction():
-            position, events, digests = await _refill(connection, tenant.tenant_id, progress)
+            position, events, digests = await _refill(connection, projection, tenant.tenant_id, progress)
     except POSTGRES_ERRORS as error:
         raise store_error(error, "rebuilding", tenant.database.server.name) from error
     finally:
         await connection.close()
     report = RebuildReport(
         tenant_id=tenant.tenant_id,
+        projection=projection.name,
         position=position,
         events=events,
         seconds=round(time.monotonic() - started, 3),
@@ -72,36 +78,38 @@ async def rebuild(tenant: Tenant, *, progress: Progress | None = None) -> Rebuil
 
 
 async def _refill(
-    connection: Connection, tenant_id: str, progress: Progress | None
+    connection: Connection, projection: Projection[Any], tenant_id: str, progress: Progress | None
 ) -> tuple[int, int, dict[str, TableDigest]]:
     if not await connection.fetchval(_SQL["try_rebuild_lock"]):
         raise RebuildRunning(
             f"A rebuild of tenant {tenant_id!r} is under way", fix="Wait for it; nothing was changed"
         )
-    await connection.fetchval(_SQL["lock_checkpoint"], CORE)
+    await connection.fetchval(_SQL["lock_checkpoint"], projection.name)
     position = await connection.fetchval(_SQL["head"])
     total = await connection.fetchval(_SQL["count_events"], position)
-    for row_type in ROW_TYPES:
+    await remake_tables(connection, projection)
+    for row_type in projection.tables:
         await connection.execute(delete_all(row_type))
-    filling = _Filling(connection)
+    filling = _Filling(connection, projection)
     events = 0
-    async for state, count in folded_streams(connection, tenant_id, position):
+    async for state, count in folded_streams(connection, projection, tenant_id, position):
         await filling.add(state.take_touched())
         events += count
         if progress is not None:
             progress(events, total)
     await filling.flush()
-    await connection.execute(_SQL["set_checkpoint"], CORE, position)
+    await connection.execute(_SQL["set_checkpoint"], projection.name, position)
     return position, events, {table.TABLE: digest for table, digest in filling.digests.items()}
 
 
 class _Filling:
     """Collects rows and copies them into their tables, some thousands at a time."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.digests: dict[type[Row], TableDigest] = {row_type: TableDigest() for row_type in ROW_TYPES}
+    def __init__(self, connection: Connection, projection: Projection[Any]) -> None:
+        tables = projection.tables
+        self.digests: dict[type[Row], TableDigest] = {row_type: TableDigest() for row_type in tables}
         self._connection = connection
-        self._records: dict[type[Row], list[tuple[Any, ...]]] = {row_type: [] for row_type in ROW_TYPES}
+        self._records: dict[type[Row], list[tuple[Any, ...]]] = {row_type: [] for row_type in tables}
         self._waiting = 0
 
     async def add(self, rows: list[Row]) -> None:
@@ -129,6 +137,7 @@ def _fact(report: RebuildReport) -> Event:
         run_id=TENANT_STREAM,
         tenant_id=report.tenant_id,
         payload={
+            "projection": report.projection,
             "position": report.position,
             "events": report.events,
             "seconds": report.seconds,

@@ -2,12 +2,13 @@
 
 The classes are the single definition: SQLAlchemy tables, SQL statements and digests derive from
 them, and a test holds the migration against them. A field of type `Json` holds a JSON value.
+Projections of other packages have row classes of their own, which derive the same (definition.py).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, ClassVar, NewType
+from typing import Any, ClassVar, NewType, get_type_hints
 
 import orjson
 
@@ -205,16 +206,33 @@ STATE_ROW_TYPES: tuple[type[Row], ...] = (RunRow, StepRow, AttemptRow, ArtifactR
 ROW_TYPES: tuple[type[Row], ...] = (*STATE_ROW_TYPES, AuditRow, AnomalyRow)
 
 
-_COLUMNS = {row_type: {f.name: f.type for f in fields(row_type)} for row_type in ROW_TYPES}  # type: ignore[arg-type]
-_JSON_COLUMNS = {
-    row_type: frozenset(name for name, annotation in named.items() if annotation == (Json | None))
-    for row_type, named in _COLUMNS.items()
-}
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    columns: dict[str, Any]
+    json_columns: frozenset[str]
+
+
+_SHAPES: dict[type[Row], _Shape] = {}  # of row classes, which live as long as the process
 
 
 def columns(row_type: type[Row]) -> dict[str, Any]:
     """The columns' names in order, with the annotations of their types."""
-    return _COLUMNS[row_type]
+    return _shape(row_type).columns
+
+
+def kinds_of(annotation: Any) -> frozenset[Any]:
+    """The types that a column's annotation allows, NoneType among them where it may be NULL."""
+    return frozenset(getattr(annotation, "__args__", (annotation,)))
+
+
+def _shape(row_type: type[Row]) -> _Shape:
+    shape = _SHAPES.get(row_type)
+    if shape is None:
+        annotations = get_type_hints(row_type)
+        named = {field.name: annotations[field.name] for field in fields(row_type)}  # type: ignore[arg-type]
+        of_json = frozenset(name for name, annotation in named.items() if Json in kinds_of(annotation))
+        shape = _SHAPES[row_type] = _Shape(named, of_json)
+    return shape
 
 
 def key_of(row: Row) -> tuple[Any, ...]:
@@ -223,7 +241,7 @@ def key_of(row: Row) -> tuple[Any, ...]:
 
 def to_record(row: Row) -> tuple[Any, ...]:
     """The row as the database takes it: JSON values as their canonical text."""
-    texts = _JSON_COLUMNS[type(row)]
+    texts = _shape(type(row)).json_columns
     return tuple(
         json_text(value) if name in texts else value for name, value in _items(row)
     )
@@ -231,7 +249,7 @@ def to_record(row: Row) -> tuple[Any, ...]:
 
 def from_record(row_type: type[Row], record: Any) -> Any:
     """The row from the database's values, in the order of its columns."""
-    texts = _JSON_COLUMNS[row_type]
+    texts = _shape(row_type).json_columns
     return row_type(
         *(
             orjson.loads(value) if name in texts and value is not None else value

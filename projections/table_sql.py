@@ -1,22 +1,27 @@
 """Statements over whole rows, put together from the row classes so that no column is named twice."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from projections.rows import Json, Row, columns
+from projections.rows import Json, Row, columns, kinds_of
 
 SCHEMA = "projection"
 
 
 def qualified(row_type: type[Row]) -> str:
-    return f"{SCHEMA}.{row_type.TABLE}"
+    return f'{SCHEMA}."{row_type.TABLE}"'
+
+
+def listed(names: Iterable[str]) -> str:
+    """Quoted: a column of somebody's projection may be called `user`, which means something else in SQL."""
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def select_by_run(row_type: type[Row]) -> str:
     """All rows of the streams named in $1, in order of key."""
-    listed = ", ".join(columns(row_type))
-    key = ", ".join(row_type.KEY)
-    return f"SELECT {listed} FROM {qualified(row_type)} WHERE run_id = ANY($1) ORDER BY {key}"
+    names, key = listed(columns(row_type)), listed(row_type.KEY)
+    return f"SELECT {names} FROM {qualified(row_type)} WHERE run_id = ANY($1) ORDER BY {key}"
 
 
 def select_runs_after(row_type: type[Row]) -> str:
@@ -28,11 +33,10 @@ def upsert(row_type: type[Row]) -> str:
     """Writes rows given as one array per column."""
     names = columns(row_type)
     arrays = ", ".join(f"${number}::{_array_type(kind)}" for number, kind in enumerate(names.values(), 1))
-    listed, key = ", ".join(names), ", ".join(row_type.KEY)
-    changed = ", ".join(f"{name} = excluded.{name}" for name in names if name not in row_type.KEY)
+    changed = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in row_type.KEY)
     return (
-        f"INSERT INTO {qualified(row_type)} ({listed}) SELECT * FROM unnest({arrays}) "
-        f"ON CONFLICT ({key}) DO UPDATE SET {changed}"
+        f"INSERT INTO {qualified(row_type)} ({listed(names)}) SELECT * FROM unnest({arrays}) "
+        f"ON CONFLICT ({listed(row_type.KEY)}) DO {f'UPDATE SET {changed}' if changed else 'NOTHING'}"
     )
 
 
@@ -46,6 +50,6 @@ def delete_all(row_type: type[Row]) -> str:
 
 
 def _array_type(annotation: Any) -> str:
-    kinds = set(getattr(annotation, "__args__", (annotation,)))
+    kinds = kinds_of(annotation)
     types = {str: "text", Json: "json", datetime: "timestamptz", bool: "boolean", float: "double precision"}
     return next((sql for kind, sql in types.items() if kind in kinds), "bigint") + "[]"

@@ -29,11 +29,11 @@ _NAMES = frozenset({"run_id", "step_id", "path", "digest", "code", "pack_id"})
 
 
 def _column(name: str, annotation: Any, key: tuple[str, ...]) -> Column[Any]:
-    kinds = set(getattr(annotation, "__args__", (annotation,)))
+    kinds = rows.kinds_of(annotation)
     return Column(name, _type(name, kinds, name in key), nullable=type(None) in kinds)
 
 
-def _type(name: str, kinds: set[Any], is_key: bool) -> Any:
+def _type(name: str, kinds: frozenset[Any], is_key: bool) -> Any:
     if str in kinds:
         return _NAME if is_key or name in _NAMES else Text()
     if rows.Json in kinds:
@@ -47,10 +47,21 @@ def _type(name: str, kinds: set[Any], is_key: bool) -> Any:
     return BigInteger()
 
 
-def _table(row_type: type[rows.Row]) -> Table:
+_TABLES: dict[type[rows.Row], Table] = {}
+
+
+def table_of(row_type: type[rows.Row]) -> Table:
+    """The table of a row class, one of daicho's or of a projection of your own; the same one each time."""
+    if row_type not in _TABLES:
+        is_own = row_type in rows.ROW_TYPES
+        _TABLES[row_type] = _table(row_type, metadata if is_own else MetaData(schema=metadata.schema))
+    return _TABLES[row_type]
+
+
+def _table(row_type: type[rows.Row], into: MetaData) -> Table:
     return Table(
         row_type.TABLE,
-        metadata,
+        into,
         *(_column(name, annotation, row_type.KEY) for name, annotation in rows.columns(row_type).items()),
         PrimaryKeyConstraint(*row_type.KEY),
     )
@@ -61,27 +72,27 @@ class Base(DeclarativeBase):
 
 
 class Run(Base):
-    __table__ = _table(rows.RunRow)
+    __table__ = table_of(rows.RunRow)
 
 
 class Step(Base):
-    __table__ = _table(rows.StepRow)
+    __table__ = table_of(rows.StepRow)
 
 
 class Attempt(Base):
-    __table__ = _table(rows.AttemptRow)
+    __table__ = table_of(rows.AttemptRow)
 
 
 class Artifact(Base):
-    __table__ = _table(rows.ArtifactRow)
+    __table__ = table_of(rows.ArtifactRow)
 
 
 class AuditLog(Base):
-    __table__ = _table(rows.AuditRow)
+    __table__ = table_of(rows.AuditRow)
 
 
 class Anomaly(Base):
-    __table__ = _table(rows.AnomalyRow)
+    __table__ = table_of(rows.AnomalyRow)
 
 
 class Checkpoint(Base):
@@ -99,4 +110,4 @@ class Checkpoint(Base):
 class Prompt(Base):
     """One prompt of one version of a prompt pack."""
 
-    __table__ = _table(rows.PromptRow)
+    __table__ = table_of(rows.PromptRow)

@@ -12,11 +12,13 @@ from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role
 from ledger.tenant import Tenant
+from projections.core import CORE
+from projections.definition import Projection, State
 from projections.digests import TableDigest
-from projections.fold import RunState
-from projections.projector import CORE, streams_to_fold_again
-from projections.rows import ROW_TYPES, Row, columns, to_record
+from projections.projector import streams_to_fold_again
+from projections.rows import Row, columns, to_record
 from projections.streams import folded_streams
+from projections.table_making import require_tables
 from projections.table_sql import select_by_run, select_runs_after
 
 RUNS_AT_ONCE = 200
@@ -60,6 +62,7 @@ class VerifyReport:
     what was folded from it. They are folded again when the projector comes to the erasure's record."""
 
     tenant_id: str
+    projection: str
     position: int
     events: int
     seconds: float
@@ -76,11 +79,14 @@ class VerifyReport:
         return {**asdict(self), "ok": self.ok}
 
 
-async def verify(tenant: Tenant, *, progress: Progress | None = None) -> VerifyReport:
-    """Compares the live tables with a fresh fold at the checkpoint. Raises StoreUnavailable."""
+async def verify(
+    tenant: Tenant, *, projection: Projection[Any] = CORE, progress: Progress | None = None
+) -> VerifyReport:
+    """Compares the live tables with a fresh fold at the checkpoint. Raises StoreUnavailable, and
+    ProjectionTablesDiffer where there are no such tables."""
     started = time.monotonic()
     connection = await tenant.database.connect(Role.READER)
-    comparison = _Comparison()
+    comparison = _Comparison(projection)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             position, events = await _compare_all(connection, tenant.tenant_id, comparison, progress)
@@ -90,6 +96,7 @@ async def verify(tenant: Tenant, *, progress: Progress | None = None) -> VerifyR
         await connection.close()
     return VerifyReport(
         tenant_id=tenant.tenant_id,
+        projection=projection.name,
         position=position,
         events=events,
         seconds=round(time.monotonic() - started, 3),
@@ -103,38 +110,42 @@ async def verify(tenant: Tenant, *, progress: Progress | None = None) -> VerifyR
 async def _compare_all(
     connection: Connection, tenant_id: str, comparison: "_Comparison", progress: Progress | None
 ) -> tuple[int, int]:
-    position = await connection.fetchval(_SQL["checkpoint"], CORE)
+    projection = comparison.projection
+    await require_tables(connection, projection)
+    position = await connection.fetchval(_SQL["checkpoint"], projection.name)
     head = await connection.fetchval(_SQL["head"])
     if position is None:
-        comparison.note(Difference("checkpoints", (CORE,), "missing"))
+        comparison.note(Difference("checkpoints", (projection.name,), "missing"))
         position = head
     if position > head:
-        comparison.note(Difference("checkpoints", (CORE,), "ahead_of_head"))
+        comparison.note(Difference("checkpoints", (projection.name,), "ahead_of_head"))
     pending = await connection.fetch(_SQL["erasures_between"], position, head)
     records = [recorded_event(tenant_id, row) for row in pending]
     comparison.skipped = await streams_to_fold_again(connection, records)
     total = await connection.fetchval(_SQL["count_events"], position)
     events = 0
     seen_upto = ""
-    async for states, count in _in_batches(folded_streams(connection, tenant_id, position)):
+    async for states, count in _in_batches(
+        folded_streams(connection, projection, tenant_id, position)
+    ):
         last = states[-1].run_id
         # Streams that have rows and no events lie between those that have events.
-        surplus = await _runs_with_rows(connection, seen_upto, last)
+        surplus = await _runs_with_rows(connection, projection, seen_upto, last)
         await comparison.compare(connection, states, surplus)
         seen_upto = last
         events += count
         if progress is not None:
             progress(events, total)
-    while surplus := await _runs_with_rows(connection, seen_upto, None):
+    while surplus := await _runs_with_rows(connection, projection, seen_upto, None):
         await comparison.compare(connection, [], surplus)
         seen_upto = max(surplus)
     return position, events
 
 
 async def _in_batches(
-    streams: AsyncIterator[tuple[RunState, int]],
-) -> AsyncIterator[tuple[list[RunState], int]]:
-    states: list[RunState] = []
+    streams: AsyncIterator[tuple[State, int]],
+) -> AsyncIterator[tuple[list[State], int]]:
+    states: list[State] = []
     events = 0
     async for state, count in streams:
         states.append(state)
@@ -146,10 +157,12 @@ async def _in_batches(
         yield states, events
 
 
-async def _runs_with_rows(connection: Connection, after: str, upto: str | None) -> set[str]:
+async def _runs_with_rows(
+    connection: Connection, projection: Projection[Any], after: str, upto: str | None
+) -> set[str]:
     """Streams after `after` that have rows in any table: up to `upto`, or the next few hundred."""
     found: set[str] = set()
-    for row_type in ROW_TYPES:
+    for row_type in projection.tables:
         position = after
         while True:
             rows = await connection.fetch(select_runs_after(row_type), position, RUNS_AT_ONCE)
@@ -163,23 +176,28 @@ async def _runs_with_rows(connection: Connection, after: str, upto: str | None) 
 
 @dataclass
 class _Comparison:
-    live: dict[type[Row], TableDigest] = field(default_factory=lambda: _digests())
-    folded: dict[type[Row], TableDigest] = field(default_factory=lambda: _digests())
+    projection: Projection[Any]
+    live: dict[type[Row], TableDigest] = field(init=False)
+    folded: dict[type[Row], TableDigest] = field(init=False)
     differences: list[Difference] = field(default_factory=list)
     difference_count: int = 0
     skipped: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.live = {row_type: TableDigest() for row_type in self.projection.tables}
+        self.folded = {row_type: TableDigest() for row_type in self.projection.tables}
+
     async def compare(
-        self, connection: Connection, states: Sequence[RunState], also: Iterable[str]
+        self, connection: Connection, states: Sequence[State], also: Iterable[str]
     ) -> None:
-        expected: dict[type[Row], Records] = {row_type: {} for row_type in ROW_TYPES}
+        expected: dict[type[Row], Records] = {row_type: {} for row_type in self.projection.tables}
         for state in states:
             if state.run_id in self.skipped:
                 continue
             for row in state.take_touched():
                 self._take(expected, self.folded, type(row), to_record(row))
         run_ids = sorted(({state.run_id for state in states} | set(also)) - self.skipped)
-        for row_type in ROW_TYPES:
+        for row_type in self.projection.tables:
             found: dict[type[Row], Records] = {row_type: {}}
             for record in await connection.fetch(select_by_run(row_type), run_ids):
                 self._take(found, self.live, row_type, tuple(record))
@@ -217,9 +235,5 @@ class _Comparison:
             row_type.TABLE: TableReport(
                 self.live[row_type].rows, self.live[row_type].hexdigest(), self.folded[row_type].hexdigest()
             )
-            for row_type in ROW_TYPES
+            for row_type in self.projection.tables
         }
-
-
-def _digests() -> dict[type[Row], TableDigest]:
-    return {row_type: TableDigest() for row_type in ROW_TYPES}

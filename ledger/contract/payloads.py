@@ -164,8 +164,9 @@ class PromptPackChanged(Payload):
 
 
 class ProjectionRebuilt(Payload):
-    """`digests` maps each table to the digest of its rows as of `position`."""
+    """`digests` maps each table of `projection` (none: core) to the digest of its rows as of `position`."""
 
+    projection: str | None = None
     position: int | None = Field(default=None, ge=0)
     events: int | None = Field(default=None, ge=0)
     seconds: float | None = Field(default=None, ge=0)

@@ -12,9 +12,11 @@ from ledger.errors import ProjectionBehind, ProjectionStopped, StoreError, Store
 from ledger.store.server import Connection
 from ledger.store.tenant_database import Role
 from projections import Projector, rebuild, verify
+from projections import core as core_module
 from projections import projector as projector_module
+from projections.core import CORE
 from projections.fold import RunState, fold
-from projections.projector import CORE, Stopped, write_rows
+from projections.projector import Stopped, write_rows
 from projections.rows import Row
 
 
@@ -56,7 +58,7 @@ async def following(tenant: Tenant) -> AsyncIterator[Projector]:
 async def checkpoint(tenant: Tenant) -> int:
     async with connected(tenant, Role.READER) as connection:
         statement = "SELECT position FROM projection.checkpoints WHERE name = $1"
-        position: int = await connection.fetchval(statement, CORE)
+        position: int = await connection.fetchval(statement, CORE.name)
         return position
 
 
@@ -74,7 +76,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, position: int, error: Exception) -> 
             raise error
         fold(state, event)
 
-    monkeypatch.setattr(projector_module, "fold", poisoned)
+    monkeypatch.setattr(core_module, "fold", poisoned)
 
 
 # Once
@@ -104,7 +106,7 @@ async def test_a_projector_goes_on_where_another_stopped(
         folded.append(event.position)
         fold(state, event)
 
-    monkeypatch.setattr(projector_module, "fold", noted)
+    monkeypatch.setattr(core_module, "fold", noted)
     for _ in range(3):
         await busy_run(tenant, "run-1")
         async with projecting(tenant) as projector:
@@ -335,7 +337,7 @@ async def test_a_row_that_the_database_refuses_stops_it_at_its_event(
         if event.position == 6:
             spoil(state)
 
-    monkeypatch.setattr(projector_module, "fold", spoiled)
+    monkeypatch.setattr(core_module, "fold", spoiled)
     await busy_run(tenant, "run-1")
     async with projecting(tenant) as projector:
         async with asyncio.timeout(10):

@@ -52,8 +52,8 @@ class Pause:
         self.backend = 0
         whole = module.folded_streams
 
-        async def paused(connection: Any, tenant_id: str, upto: int) -> Any:
-            async for item in whole(connection, tenant_id, upto):
+        async def paused(connection: Any, *what: Any) -> Any:
+            async for item in whole(connection, *what):
                 yield item
                 if not self.reached.is_set():
                     self.backend = connection.get_server_pid()
