@@ -19,12 +19,13 @@ from blobstore.errors import (
     BlobStoreMisconfigured,
     BlobStoreMissing,
     BlobStoreUnavailable,
+    BlobUrlUnsupported,
     DaichoError,
     InvalidDigest,
 )
 from blobstore.filesystem import FilesystemBlobStore, FilesystemRoot
 from blobstore.minio import MinioBlobStore, MinioConnection
-from blobstore.protocol import BlobBackend, BlobStore
+from blobstore.protocol import BlobBackend, BlobStat, BlobStore
 
 __all__ = [
     "BlobAccessDenied",
@@ -33,10 +34,12 @@ __all__ = [
     "BlobError",
     "BlobNotFound",
     "BlobRequestRefused",
+    "BlobStat",
     "BlobStore",
     "BlobStoreMisconfigured",
     "BlobStoreMissing",
     "BlobStoreUnavailable",
+    "BlobUrlUnsupported",
     "DaichoError",
     "Digest",
     "FilesystemBlobStore",

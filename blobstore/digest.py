@@ -15,6 +15,7 @@ Digest = NewType("Digest", str)
 """64 lower-case hexadecimal digits. Made by `digest_of` and `parse_digest` only."""
 
 _SHAPE = re.compile(r"[0-9a-f]{64}")
+_BEGINNING = re.compile(r"[0-9a-f]{0,64}")
 
 
 def digest_of(content: bytes) -> Digest:
@@ -39,3 +40,14 @@ def parse_digest(text: str) -> Digest:
             found=ascii(text)[:80],
         )
     return Digest(text)
+
+
+def parse_digest_prefix(text: str) -> str:
+    """The text, if a digest can begin with it; no text at all begins every digest. Raises InvalidDigest."""
+    if not isinstance(text, str) or not _BEGINNING.fullmatch(text):
+        raise InvalidDigest(
+            "No blob's digest begins like this",
+            expected="at most 64 lower-case hexadecimal digits",
+            found=ascii(text)[:80],
+        )
+    return text

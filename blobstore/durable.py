@@ -12,48 +12,80 @@ The order makes a crash harmless:
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator
 from pathlib import Path
 
-CHUNK_BYTES = 1 << 20
+from blobstore.streams import BLOCK_BYTES
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Put these bytes at the path, replacing what is there, in one step. The folder must exist.
 
     Returns once bytes and name are durable. Raises OSError, and then the path holds what it held before, or
-    the whole content. A crash may leave the temporary file behind; no reader ever takes it for a blob.
+    the whole content.
     """
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    file = NewFile(path.parent)
     try:
-        _write_new(temporary, content)
-        os.replace(temporary, path)
+        file.write(content)
+        file.become(path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        file.discard()
         raise
-    sync_folder(path.parent)
 
 
-def _write_new(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        rest = memoryview(content)
-        while rest:  # a write may be short: 2 GiB at most on Linux
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_chunks(path: Path) -> Iterator[bytes]:
-    """The file's bytes, CHUNK_BYTES at a time. Raises OSError, FileNotFoundError before the first chunk."""
+def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
+    """The file's bytes from `start` to `stop`. Raises OSError, FileNotFoundError before the first block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        while chunk := os.read(descriptor, CHUNK_BYTES):
-            yield chunk
+        position = os.lseek(descriptor, start, os.SEEK_SET)
+        rest = sys.maxsize if stop is None else stop - position
+        while block := os.read(descriptor, min(BLOCK_BYTES, rest)):
+            yield block
+            rest -= len(block)
     finally:
         os.close(descriptor)
+
+
+class NewFile:
+    """A temporary file in a folder, on its way to become `path`: `write`, then `become` or `discard`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._temporary = folder / f".{secrets.token_hex(8)}.tmp"
+        self._descriptor = os.open(
+            self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        )
+        self._open = True
+
+    def write(self, content: bytes) -> None:
+        rest = memoryview(content)
+        while rest:  # a write may be short: 2 GiB at most on Linux
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def become(self, path: Path) -> None:
+        """Put the file at the path, replacing what is there, in one step; return when that is durable."""
+        os.fsync(self._descriptor)
+        os.replace(self._temporary, path)
+        self._close()
+        sync_folder(path.parent)
+
+    def discard(self) -> None:
+        """Remove the file, if it has become none. A crash leaves it behind; no reader takes it for a blob."""
+        if self._open:
+            self._close()
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary)
+
+    def _close(self) -> None:
+        self._open = False  # first: a descriptor closed twice may be somebody else's by then
+        os.close(self._descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, durably. Does nothing where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    sync_folder(path.parent)
 
 
 def make_folder(folder: Path) -> bool:

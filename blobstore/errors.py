@@ -85,5 +85,9 @@ class BlobStoreMisconfigured(BlobError, ValueError):
     or an endpoint at which something answers that is no S3 server."""
 
 
+class BlobUrlUnsupported(BlobError):
+    """This store has no server that could answer a URL."""
+
+
 class BlobRequestRefused(BlobError):
     """The store answered, and said no for a reason that is none of the above; the message has its code."""

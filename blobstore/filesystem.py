@@ -5,14 +5,21 @@ How a file gets there whole and durably is told in `durable.py`.
 """
 
 import errno
+import hashlib
 import os
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 from blobstore import durable
-from blobstore.digest import Digest, digest_of, digest_of_chunks
+from blobstore.digest import Digest, digest_of, digest_of_chunks, parse_digest, parse_digest_prefix
+from blobstore.downloads import require_download
 from blobstore.errors import (
     BlobAccessDenied,
     BlobCorrupt,
@@ -20,11 +27,17 @@ from blobstore.errors import (
     BlobNotFound,
     BlobStoreMissing,
     BlobStoreUnavailable,
+    BlobUrlUnsupported,
+    InvalidDigest,
 )
-from blobstore.keys import blob_key, parse_prefix
+from blobstore.keys import blob_folder, blob_key, parse_prefix
+from blobstore.protocol import URL_SECONDS, BlobStat
+from blobstore.streams import blocks, proven, pulled, require_bytes, require_range
 from blobstore.threads import Threads
 
 T = TypeVar("T")
+
+_FOLDER_NAME = re.compile(r"[0-9a-f]{2}")
 
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -73,9 +86,9 @@ class FilesystemRoot:
 
         return await self._threads.run(told)
 
-    def make_folder_of(self, path: Path) -> None:
-        """Make the folders between the root and a file, durably. FileNotFoundError where there is no root."""
-        below_root = [folder for folder in reversed(path.parents) if folder.is_relative_to(self.root)]
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it, durably. FileNotFoundError where there is no root."""
+        below_root = [each for each in reversed([folder, *folder.parents]) if each.is_relative_to(self.root)]
         self._make_durable(below_root[1:])
 
     def _make_durable(self, folders: list[Path]) -> None:
@@ -132,20 +145,85 @@ class FilesystemBlobStore:
         self._prefix = parse_prefix(prefix)
         self._owns_root = not isinstance(root, FilesystemRoot)
         self._root = root if isinstance(root, FilesystemRoot) else FilesystemRoot(root)
+        self._folder = self._root.root / blob_folder(self._prefix)
 
-    async def put(self, content: bytes) -> Digest:
+    async def put(self, content: bytes | AsyncIterable[bytes]) -> Digest:
         """See BlobStore.put. A full disk raises BlobStoreUnavailable and leaves nothing behind."""
+        if isinstance(content, AsyncIterable):
+            return await self._put_stream(content)
+        require_bytes(content)
         return await self._root.run(lambda: self._put(content))
 
     async def get(self, digest: Digest) -> bytes:
         """See BlobStore.get."""
         path = self.path_of(digest)
-        return await self._root.run(lambda: self._get(path, digest))
+        return await self._root.run(lambda: b"".join(self._whole(path, digest)))
+
+    @asynccontextmanager
+    async def open(
+        self, digest: Digest, *, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See BlobStore.open."""
+        path = self.path_of(digest)
+        require_range(start, stop)
+        whole = start == 0 and stop is None
+        blocks = self._whole(path, digest) if whole else self._part(path, digest, start, stop)
+        async with pulled(blocks, self._root.run) as chunks:
+            yield chunks
+
+    async def stat(self, digest: Digest) -> BlobStat:
+        """See BlobStore.stat."""
+        path = self.path_of(digest)
+        return await self._root.run(lambda: self._stat(path, digest))
 
     async def exists(self, digest: Digest) -> bool:
         """See BlobStore.exists."""
         path = self.path_of(digest)
         return await self._root.run(lambda: self._stored_digest(path) == digest)
+
+    async def verify(self, digest: Digest) -> int:
+        """See BlobStore.verify."""
+        path = self.path_of(digest)
+        return await self._root.run(lambda: sum(map(len, self._whole(path, digest))))
+
+    async def presign(
+        self,
+        digest: Digest,
+        *,
+        file_name: str,
+        content_type: str = "application/octet-stream",
+        expires_seconds: int = URL_SECONDS,
+    ) -> str:
+        """Raises BlobUrlUnsupported. A file: URL would not expire, carry a name or a content type, or work
+        for anybody but the user that runs daicho on this machine."""
+        self.path_of(digest)
+        require_download(content_type, expires_seconds)
+        raise BlobUrlUnsupported(
+            f"{self.describe()} has no server that could answer a URL",
+            expected="an S3 server",
+            fix="Read the blob with `get` (`daicho blob get`), or keep blobs in a bucket",
+        )
+
+    async def iterate(
+        self, digest_prefix: str = "", *, after: Digest | None = None
+    ) -> AsyncIterator[BlobStat]:
+        """See BlobStore.iterate. One folder's names, a 256th of the blobs, are held at a time."""
+        parse_digest_prefix(digest_prefix)
+        least = "" if after is None else parse_digest(after)
+        for folder in await self._root.run(self._folders):
+            if not digest_prefix.startswith(folder.name) and not folder.name.startswith(digest_prefix):
+                continue
+            if folder.name < least[:2]:
+                continue
+            for digest in await self._root.run(partial(_digests_in, folder)):
+                if digest.startswith(digest_prefix) and digest > least:
+                    with suppress(BlobNotFound):  # deleted meanwhile
+                        yield await self.stat(digest)
+
+    async def delete(self, digest: Digest) -> None:
+        """See BlobStore.delete."""
+        path = self.path_of(digest)
+        await self._root.run(lambda: self._delete(path))
 
     async def check(self) -> None:
         """See BlobStore.check."""
@@ -174,7 +252,7 @@ class FilesystemBlobStore:
     def _put(self, content: bytes) -> Digest:
         digest = digest_of(content)
         path = self.path_of(digest)
-        self._root.make_folder_of(path)
+        self._root.make_folder(path.parent)
         if self._stored_digest(path) == digest:
             # Whole and visible; but whoever renamed it may not have come to the fsync of the folder.
             durable.sync_folder(path.parent)
@@ -182,26 +260,104 @@ class FilesystemBlobStore:
             durable.write_whole(path, content)
         return digest
 
-    def _get(self, path: Path, digest: Digest) -> bytes:
+    async def _put_stream(self, chunks: AsyncIterable[bytes]) -> Digest:
+        # In no blob's folder yet: which one is known when the last byte is.
+        file = await self._root.run(lambda: self._new_file(self._folder))
+        lock = Lock()  # a cancelled write is still running in its thread
+        running = hashlib.sha256()
+
+        def write(block: bytes) -> None:
+            with lock:
+                running.update(block)
+                file.write(block)
+
+        def finish() -> Digest:
+            with lock:
+                return self._keep(file, Digest(running.hexdigest()))
+
+        def discard() -> None:
+            with lock:
+                file.discard()
+
         try:
-            content = b"".join(durable.read_chunks(path))
+            async for block in blocks(chunks):
+                await self._root.run(partial(write, block))
+            return await self._root.run(finish)
+        finally:
+            await self._root.run(discard)
+
+    def _new_file(self, folder: Path) -> durable.NewFile:
+        self._root.make_folder(folder)
+        return durable.NewFile(folder)
+
+    def _keep(self, file: durable.NewFile, digest: Digest) -> Digest:
+        path = self.path_of(digest)
+        self._root.make_folder(path.parent)
+        if self._stored_digest(path) == digest:
+            durable.sync_folder(path.parent)
+        else:
+            file.become(path)
+        return digest
+
+    def _whole(self, path: Path, digest: Digest) -> Generator[bytes, None, None]:
+        """The blob's bytes, proven by the last."""
+        yield from proven(self._part(path, digest, 0, None), digest, partial(self._corrupt, path, digest))
+
+    def _part(
+        self, path: Path, digest: Digest, start: int, stop: int | None
+    ) -> Generator[bytes, None, None]:
+        try:
+            yield from durable.read_blocks(path, start, stop)
         except FileNotFoundError:
+            raise self._not_found(digest) from None
+
+    def _stat(self, path: Path, digest: Digest) -> BlobStat:
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            raise self._not_found(digest) from None
+        return BlobStat(digest, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def _folders(self) -> list[Path]:
+        self._root.require()
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:  # nothing was ever put
+            return []
+        return [self._folder / name for name in sorted(names) if _FOLDER_NAME.fullmatch(name)]
+
+    def _delete(self, path: Path) -> None:
+        try:
+            durable.remove(path)
+        except FileNotFoundError:  # not even its folder
             self._root.require()
-            raise BlobNotFound(f"No blob {digest} in {self.describe()}") from None
-        found = digest_of(content)
-        if found != digest:
-            raise BlobCorrupt(
-                f"The {len(content)} bytes in {path} are not the blob they are filed as",
-                expected=digest,
-                found=found,
-                fix="Put the content again, which rewrites it whole",
-            )
-        return content
+
+    def _not_found(self, digest: Digest) -> BlobNotFound:
+        """Raises FileNotFoundError where there is no root: an absent store is not an absent blob."""
+        self._root.require()
+        return BlobNotFound(f"No blob {digest} in {self.describe()}")
+
+    def _corrupt(self, path: Path, digest: Digest, found: Digest) -> BlobCorrupt:
+        return BlobCorrupt(
+            f"The bytes in {path} are not the blob they are filed as",
+            expected=digest,
+            found=found,
+            fix="Put the content again, which rewrites it whole",
+        )
 
     def _stored_digest(self, path: Path) -> Digest | None:
         """The digest of the bytes that are there; None where no file is."""
         try:
-            return digest_of_chunks(durable.read_chunks(path))
+            return digest_of_chunks(durable.read_blocks(path))
         except FileNotFoundError:
             self._root.require()
             return None
+
+
+def _digests_in(folder: Path) -> list[Digest]:
+    found = []
+    for name in os.listdir(folder):
+        with suppress(InvalidDigest):
+            if name.startswith(folder.name):
+                found.append(parse_digest(name))
+    return sorted(found)

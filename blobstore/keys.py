@@ -25,10 +25,15 @@ def parse_prefix(text: str) -> str:
     return text
 
 
+def blob_folder(prefix: str) -> str:
+    """What every key of a prefix begins with, before the next slash. Raises BlobStoreMisconfigured."""
+    return f"{parse_prefix(prefix)}/sha256"
+
+
 def blob_key(prefix: str, digest: Digest) -> str:
     """The key of a blob. Checks both parts again, as types are only a promise at run time.
 
     Raises InvalidDigest, BlobStoreMisconfigured.
     """
     checked = parse_digest(digest)
-    return f"{parse_prefix(prefix)}/sha256/{checked[:2]}/{checked}"
+    return f"{blob_folder(prefix)}/{checked[:2]}/{checked}"

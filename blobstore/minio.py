@@ -7,17 +7,26 @@ whatever is read is hashed here. What is written goes out with its sha256 in a c
 and Swift check; Ceph checks the request's own hash (over http) or its Content-MD5 (over https) instead.
 """
 
+import asyncio
 import base64
+import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
 from io import BytesIO
-from typing import TypeVar
+from itertools import islice
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, TypeVar, cast
 
 import minio
+from minio.datatypes import Object
 from minio.error import S3Error
 from minio.helpers import MIN_PART_SIZE, check_bucket_name
 
-from blobstore.digest import Digest, digest_of, digest_of_chunks
+from blobstore.digest import Digest, digest_of, digest_of_chunks, parse_digest, parse_digest_prefix
+from blobstore.downloads import attachment, require_download
 from blobstore.endpoint import parse_endpoint
 from blobstore.errors import (
     BlobCorrupt,
@@ -25,10 +34,13 @@ from blobstore.errors import (
     BlobRequestRefused,
     BlobStoreMisconfigured,
     BlobStoreMissing,
+    InvalidDigest,
 )
 from blobstore.http_pool import HttpPool
-from blobstore.keys import blob_key, parse_prefix
+from blobstore.keys import blob_folder, blob_key, parse_prefix
+from blobstore.protocol import URL_SECONDS, BlobStat
 from blobstore.s3_errors import TROUBLE, tell
+from blobstore.streams import blocks, proven, pulled, require_bytes, require_range
 from blobstore.threads import Threads
 
 T = TypeVar("T")
@@ -39,6 +51,8 @@ DEADLINE_SECONDS = 30.0
 ATTEMPTS_MAX = 4
 FIRST_PAUSE_SECONDS = 0.1
 CHUNK_BYTES = 1 << 20
+SPOOLED_BYTES_MAX = 8 << 20
+PAGE_BLOBS_MAX = 1000
 SINGLE_PUT_BYTES_MAX = 5 * 1024**3
 
 _ABSENT = "NoSuchKey"
@@ -105,6 +119,22 @@ class MinioConnection:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe()}>"
 
+    @property
+    def client(self) -> minio.Minio:
+        """The SDK's client, for streams; its calls block, so they go through `call_once`."""
+        return self._client
+
+    async def call_once(self, call: Callable[[], T]) -> T:
+        """Run a step of a stream in a thread, without retries, its failures told as blob errors."""
+
+        def told() -> T:
+            try:
+                return call()
+            except TROUBLE as error:
+                raise tell(error, self.endpoint, self.bucket) from error
+
+        return await self._threads.run(told)
+
     async def call(self, request: Callable[[minio.Minio], T]) -> T:
         """Run a request in a thread, with retries, its failures told as blob errors.
 
@@ -161,24 +191,91 @@ class MinioBlobStore:
         self._connection = connection
         self._prefix = parse_prefix(prefix)
 
-    async def put(self, content: bytes) -> Digest:
-        """See BlobStore.put. What is there already is downloaded to be hashed, not uploaded again."""
-        _require_single_put(content)
-        digest = digest_of(content)
-        key = blob_key(self._prefix, digest)
-        if await self._connection.call(lambda client: self._stored_digest(client, key)) != digest:
-            await self._connection.call(lambda client: self._upload(client, key, digest, content))
-        return digest
+    async def put(self, content: bytes | AsyncIterable[bytes]) -> Digest:
+        """See BlobStore.put. What is there already is downloaded to be hashed, not uploaded again.
+
+        A stream is spooled to a temporary file first: its key is known when its last byte is.
+        """
+        if isinstance(content, AsyncIterable):
+            return await self._put_stream(content)
+        require_bytes(content)
+        return await self._put_body(BytesIO(content), len(content), digest_of(content))
 
     async def get(self, digest: Digest) -> bytes:
         """See BlobStore.get."""
+        blob_key(self._prefix, digest)
+        return await self._connection.call(lambda client: b"".join(self._whole(client, digest)))
+
+    @asynccontextmanager
+    async def open(
+        self, digest: Digest, *, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See BlobStore.open."""
+        blob_key(self._prefix, digest)
+        require_range(start, stop)
+        client = self._connection.client
+        if start == 0 and stop is None:
+            chunks = self._whole(client, digest)
+        else:
+            size = (await self.stat(digest)).size_bytes  # a range beyond the end is an error of its own in S3
+            chunks = self._part(client, digest, start, min(size, size if stop is None else stop))
+        async with pulled(chunks, self._connection.call_once) as pieces:
+            yield pieces
+
+    async def stat(self, digest: Digest) -> BlobStat:
+        """See BlobStore.stat."""
         key = blob_key(self._prefix, digest)
-        return await self._connection.call(lambda client: self._download(client, key, digest))
+        return await self._connection.call(lambda client: self._stat(client, key, digest))
 
     async def exists(self, digest: Digest) -> bool:
         """See BlobStore.exists. Downloads the blob."""
         key = blob_key(self._prefix, digest)
         return await self._connection.call(lambda client: self._stored_digest(client, key)) == digest
+
+    async def verify(self, digest: Digest) -> int:
+        """See BlobStore.verify. Downloads the blob."""
+        blob_key(self._prefix, digest)
+        return await self._connection.call(lambda client: sum(map(len, self._whole(client, digest))))
+
+    async def presign(
+        self,
+        digest: Digest,
+        *,
+        file_name: str,
+        content_type: str = "application/octet-stream",
+        expires_seconds: int = URL_SECONDS,
+    ) -> str:
+        """See BlobStore.presign."""
+        require_download(content_type, expires_seconds)
+        await self.stat(digest)
+        headers: dict[str, str | list[str] | tuple[str]] = {
+            "response-content-type": content_type,
+            "response-content-disposition": attachment(file_name),
+        }
+        return await self._connection.call(
+            lambda client: client.presigned_get_object(
+                self._connection.bucket,
+                blob_key(self._prefix, digest),
+                expires=timedelta(seconds=expires_seconds),
+                response_headers=headers,
+            )
+        )
+
+    async def iterate(
+        self, digest_prefix: str = "", *, after: Digest | None = None
+    ) -> AsyncIterator[BlobStat]:
+        """See BlobStore.iterate. A page of the server's listing, at most 1,000 blobs, is held at a time."""
+        parse_digest_prefix(digest_prefix)
+        seen = after
+        while page := await self._connection.call(partial(self._page, digest_prefix, seen)):
+            for stat in page:
+                yield stat
+            seen = page[-1].digest
+
+    async def delete(self, digest: Digest) -> None:
+        """See BlobStore.delete."""
+        key = blob_key(self._prefix, digest)
+        await self._connection.call(lambda client: client.remove_object(self._connection.bucket, key))
 
     async def check(self) -> None:
         """See BlobStore.check."""
@@ -198,31 +295,86 @@ class MinioBlobStore:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe()}>"
 
-    def _upload(self, client: minio.Minio, key: str, digest: Digest, content: bytes) -> None:
+    async def _put_stream(self, content: AsyncIterable[bytes]) -> Digest:
+        running = hashlib.sha256()
+        size = 0
+        with SpooledTemporaryFile(SPOOLED_BYTES_MAX) as spool:
+            async for block in blocks(content):
+                running.update(block)
+                size += len(block)
+                await asyncio.to_thread(spool.write, block)
+            return await self._put_body(cast(BinaryIO, spool), size, Digest(running.hexdigest()))
+
+    async def _put_body(self, body: BinaryIO, size: int, digest: Digest) -> Digest:
+        _require_single_put(size)
+        key = blob_key(self._prefix, digest)
+        if await self._connection.call(lambda client: self._stored_digest(client, key)) != digest:
+            await self._connection.call(lambda client: self._upload(client, key, digest, body, size))
+        return digest
+
+    def _upload(self, client: minio.Minio, key: str, digest: Digest, body: BinaryIO, size: int) -> None:
+        body.seek(0)
         checksum = base64.b64encode(bytes.fromhex(digest)).decode()
         result = client.put_object(
             self._connection.bucket,
             key,
-            BytesIO(content),
-            len(content),
+            body,
+            size,
             metadata={_CHECKSUM: checksum},
-            part_size=max(len(content), MIN_PART_SIZE),  # never multipart: it has no sha256 of the whole
+            part_size=max(size, MIN_PART_SIZE),  # never multipart: it has no sha256 of the whole
         )
         answered = result.http_headers.get(_CHECKSUM, checksum)  # where the server gives one at all
         if answered != checksum:
             raise self._corrupt(digest, Digest(base64.b64decode(answered).hex()))
 
-    def _download(self, client: minio.Minio, key: str, digest: Digest) -> bytes:
+    def _whole(self, client: minio.Minio, digest: Digest) -> Generator[bytes, None, None]:
+        """The blob's bytes, proven by the last."""
+        key = blob_key(self._prefix, digest)
         try:
-            content = b"".join(_chunks(client, self._connection.bucket, key))
+            yield from proven(
+                _chunks(client, self._connection.bucket, key), digest, partial(self._corrupt, digest)
+            )
         except S3Error as error:
-            if error.code != _ABSENT:
-                raise
-            raise BlobNotFound(f"No blob {digest} in {self.describe()}") from None
-        found = digest_of(content)
-        if found != digest:
-            raise self._corrupt(digest, found)
-        return content
+            raise self._told(error, digest) from None
+
+    def _part(
+        self, client: minio.Minio, digest: Digest, start: int, stop: int
+    ) -> Generator[bytes, None, None]:
+        if stop <= start:
+            return
+        key = blob_key(self._prefix, digest)
+        try:
+            yield from _chunks(client, self._connection.bucket, key, start, stop - start)
+        except S3Error as error:
+            raise self._told(error, digest) from None
+
+    def _stat(self, client: minio.Minio, key: str, digest: Digest) -> BlobStat:
+        try:
+            found = client.stat_object(self._connection.bucket, key)
+        except S3Error as error:
+            raise self._told(error, digest) from None
+        assert found.size is not None
+        assert found.last_modified is not None
+        return BlobStat(digest, found.size, found.last_modified)
+
+    def _page(self, digest_prefix: str, after: Digest | None, client: minio.Minio) -> list[BlobStat]:
+        folder = blob_folder(self._prefix)
+        begins = f"{folder}/{digest_prefix[:2]}"
+        if len(digest_prefix) > 2:
+            begins += f"/{digest_prefix}"
+        listed = client.list_objects(
+            self._connection.bucket,
+            prefix=begins,
+            recursive=True,
+            start_after=None if after is None else blob_key(self._prefix, after),
+        )
+        stats = (_listed_stat(folder, found) for found in listed)
+        return list(islice((stat for stat in stats if stat is not None), PAGE_BLOBS_MAX))
+
+    def _told(self, error: S3Error, digest: Digest) -> Exception:
+        if error.code == _ABSENT:
+            return BlobNotFound(f"No blob {digest} in {self.describe()}")
+        return error
 
     def _stored_digest(self, client: minio.Minio, key: str) -> Digest | None:
         """The digest of the bytes that are there; None where no object is."""
@@ -242,9 +394,12 @@ class MinioBlobStore:
         )
 
 
-def _chunks(client: minio.Minio, bucket: str, key: str) -> Iterator[bytes]:
-    """The object's bytes. A body shorter than announced raises, as urllib3 counts."""
-    response = client.get_object(bucket, key)
+def _chunks(
+    client: minio.Minio, bucket: str, key: str, offset: int = 0, length: int = 0
+) -> Generator[bytes, None, None]:
+    """The object's bytes, all of them where `length` is 0. A body shorter than announced raises, as urllib3
+    counts."""
+    response = client.get_object(bucket, key, offset=offset, length=length)
     try:
         yield from response.stream(CHUNK_BYTES)
     finally:
@@ -252,10 +407,20 @@ def _chunks(client: minio.Minio, bucket: str, key: str) -> Iterator[bytes]:
         response.release_conn()
 
 
-def _require_single_put(content: bytes) -> None:
-    if len(content) > SINGLE_PUT_BYTES_MAX:
+def _listed_stat(folder: str, listed: Object) -> BlobStat | None:
+    """None for an object that is no blob of ours."""
+    key = listed.object_name or ""
+    with suppress(InvalidDigest):
+        digest = parse_digest(key.rpartition("/")[2])
+        if key == f"{folder}/{digest[:2]}/{digest}" and listed.size is not None and listed.last_modified:
+            return BlobStat(digest, listed.size, listed.last_modified)
+    return None
+
+
+def _require_single_put(size: int) -> None:
+    if size > SINGLE_PUT_BYTES_MAX:
         raise BlobRequestRefused(
             "This blob is too large for one PUT",
             expected=f"at most {SINGLE_PUT_BYTES_MAX} bytes",
-            found=f"{len(content)} bytes",
+            found=f"{size} bytes",
         )

@@ -4,9 +4,25 @@ A *store* holds the blobs of one prefix (a tenant). A *backend* is what many sto
 S3 server, or a root folder; it is opened once, checked once, and hands out stores.
 """
 
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from blobstore.digest import Digest
+
+URL_SECONDS = 3600
+URL_SECONDS_MAX = 7 * 24 * 3600  # what S3's signature version 4 allows
+
+
+@dataclass(frozen=True)
+class BlobStat:
+    """What a store says of a blob without reading it. `modified_at` is when it was written last, in UTC."""
+
+    digest: Digest
+    size_bytes: int
+    modified_at: datetime
 
 
 @runtime_checkable
@@ -17,10 +33,12 @@ class BlobStore(Protocol):
     BlobRequestRefused. A cancelled `put` may still store its blob, whole: garbage, never a lie.
     """
 
-    async def put(self, content: bytes) -> Digest:
+    async def put(self, content: bytes | AsyncIterable[bytes]) -> Digest:
         """Store bytes and return their sha256 once they are durable.
 
         What is there already is read back and hashed: whole, nothing is written; corrupt, it is rewritten.
+        A stream may be of any length, and is held in memory a few MiB at a time; where it raises, its error
+        is raised on and nothing of it is stored. Raises TypeError for anything but bytes.
         """
         ...
 
@@ -31,8 +49,64 @@ class BlobStore(Protocol):
         """
         ...
 
+    def open(
+        self, digest: Digest, *, start: int = 0, stop: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The blob as a stream: `async with store.open(digest) as chunks: async for chunk in chunks: ...`.
+
+        `start` and `stop` cut as a slice does, and may lie beyond the end. A whole blob is hashed on its way:
+        its last chunk comes only when all of it is right, BlobCorrupt instead where it is not. A part of a
+        blob cannot be checked. Raises on entering BlobNotFound and InvalidDigest; ValueError for a negative
+        `start`, or a `stop` before it.
+        """
+        ...
+
+    async def stat(self, digest: Digest) -> BlobStat:
+        """Size and time of a blob; its bytes are not read, so they may be corrupt. Raises BlobNotFound,
+        InvalidDigest."""
+        ...
+
     async def exists(self, digest: Digest) -> bool:
         """True only where the stored bytes hash to the digest, so this reads them. Raises InvalidDigest."""
+        ...
+
+    async def verify(self, digest: Digest) -> int:
+        """Read the blob, a chunk in memory at a time, and return its size in bytes if it is whole.
+
+        Raises as `get` does.
+        """
+        ...
+
+    async def presign(
+        self,
+        digest: Digest,
+        *,
+        file_name: str,
+        content_type: str = "application/octet-stream",
+        expires_seconds: int = URL_SECONDS,
+    ) -> str:
+        """A URL from which whoever holds it may download the blob until it expires.
+
+        It is always saved as a file of this name, never shown: a stored page must not run as a page of the
+        server's. Raises BlobNotFound, InvalidDigest; ValueError for an `expires_seconds` not in
+        1..URL_SECONDS_MAX or a content type that is none; BlobUrlUnsupported where no server could answer.
+        """
+        ...
+
+    def iterate(self, digest_prefix: str = "", *, after: Digest | None = None) -> AsyncIterator[BlobStat]:
+        """Every blob whose digest begins with these digits, in the order of digests, from after `after`.
+
+        Nothing is read, so what is listed may be corrupt. What is put or deleted meanwhile may be listed or
+        not. Stopped at any point, it goes on where `after` is the last digest seen. Raises, when first asked
+        for a blob, InvalidDigest for what can begin no digest, or can be no `after`.
+        """
+        ...
+
+    async def delete(self, digest: Digest) -> None:
+        """Remove a blob, durably; one that is not there is removed already. Raises InvalidDigest.
+
+        It is the caller who knows that nothing refers to the blob any more.
+        """
         ...
 
     async def check(self) -> None:

@@ -57,6 +57,10 @@ class Place:
     write: Callable[[str, bytes], None]
     """Lay bytes at a key, past the store."""
 
+    @property
+    def is_folder(self) -> bool:
+        return isinstance(self.backend, FilesystemRoot)
+
     def damage(self, digest: Digest, content: bytes) -> None:
         """Replace a stored blob's bytes, as a bad disk or a bad hand would."""
         self.write(blob_key(self.prefix, digest), content)

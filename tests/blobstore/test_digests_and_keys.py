@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from blobstore import BlobStoreMisconfigured, InvalidDigest, digest_of, parse_digest
 from blobstore.digest import digest_of_chunks
+from blobstore.downloads import attachment
 from blobstore.endpoint import parse_endpoint
 from blobstore.keys import blob_key, parse_prefix
 
@@ -78,3 +79,19 @@ def test_a_password_in_an_endpoint_is_not_repeated() -> None:
     with pytest.raises(BlobStoreMisconfigured) as told:
         parse_endpoint("https://someone:hunter2@localhost:9000")
     assert "hunter2" not in str(told.value)
+
+
+@given(st.text(max_size=300))
+def test_a_file_name_never_ends_its_header_or_its_quotes(file_name: str) -> None:
+    header = attachment(file_name)
+    assert header.startswith('attachment; filename="')
+    assert header.isascii()
+    assert header.isprintable()
+    assert header.count('"') == 2
+    assert not set(header) & set("\\/")
+
+
+def test_a_file_name_that_is_plain_or_not_is_kept_exactly_once_and_readably_once() -> None:
+    assert attachment("a b.html") == "attachment; filename=\"a b.html\"; filename*=UTF-8''a%20b.html"
+    assert attachment("ü;.md") == "attachment; filename=\"_;.md\"; filename*=UTF-8''%C3%BC%3B.md"
+    assert attachment("") == "attachment; filename=\"blob\"; filename*=UTF-8''blob"

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 
 import pytest
 from scripted_server import Answer, s3_error, scripted_server
@@ -188,7 +189,7 @@ async def test_the_checksum_is_refused_by_a_real_server_where_it_is_wrong(swift)
     wrong = digest_of(b"other")
 
     def upload(client) -> None:
-        store._upload(client, f"checked/sha256/{wrong[:2]}/{wrong}", wrong, BODY)
+        store._upload(client, f"checked/sha256/{wrong[:2]}/{wrong}", wrong, BytesIO(BODY), len(BODY))
 
     with pytest.raises(BlobStoreUnavailable, match="BadDigest"):
         await connection.call(upload)
