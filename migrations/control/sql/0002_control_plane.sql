@@ -1,0 +1,1 @@
+-- The control plane: database servers, the life of a tenant, and who changed what.

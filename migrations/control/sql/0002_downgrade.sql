@@ -1,0 +1,1 @@
+-- Takes revision 0002 away again.

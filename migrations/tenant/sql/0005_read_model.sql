@@ -1,0 +1,1 @@
+-- The read side as runs, steps and artifacts are asked for.

@@ -1,0 +1,1 @@
+-- Takes revision 0006 away again.

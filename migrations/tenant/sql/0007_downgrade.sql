@@ -1,0 +1,1 @@
+-- Takes revision 0007 away again.

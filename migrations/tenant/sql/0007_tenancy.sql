@@ -1,0 +1,1 @@
+-- Logins per tenant and purpose, and what a tenant's life cycle needs.

@@ -1,0 +1,1 @@
+-- Takes revision 0008 away again.

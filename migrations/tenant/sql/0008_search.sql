@@ -1,0 +1,1 @@
+-- Indexes for searching events; nothing that the code needs to run.
