@@ -4,6 +4,7 @@ the same call may be tried again, and the message says so to people."""
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "ConnectionLimitReached",
     "DaichoError",
     "EmbeddedServerError",
     "EmitterClosed",
@@ -17,6 +18,7 @@ __all__ = [
     "InvalidPromptPack",
     "LedgerClosed",
     "MigrationNeeded",
+    "NoServerForTenant",
     "PositionNotReached",
     "ProjectionBehind",
     "ProjectionNotFound",
@@ -30,6 +32,8 @@ __all__ = [
     "RebuildRunning",
     "RunNotFound",
     "RunNotStarted",
+    "ServerConflict",
+    "ServerNotFound",
     "SettingsError",
     "StoreError",
     "StoreUnavailable",
@@ -54,6 +58,10 @@ class StoreUnavailable(DaichoError):
     ends with this error may have been recorded; repeating it with the same event ids is safe."""
 
     retryable = True
+
+
+class ConnectionLimitReached(StoreUnavailable):
+    """All connections this process may have to a server are at work, and none came free in time."""
 
 
 class StoreError(DaichoError):
@@ -94,6 +102,18 @@ class EmitterClosed(DaichoError):
 
 class LedgerClosed(DaichoError):
     """The ledger was closed; open it again."""
+
+
+class ServerNotFound(DaichoError, LookupError):
+    """No database server with this name is in the catalogue."""
+
+
+class ServerConflict(DaichoError):
+    """A database server with this name or at this address is in the catalogue already."""
+
+
+class NoServerForTenant(DaichoError):
+    """No database server takes the new tenant: the one named, or none of all. Nothing was made."""
 
 
 class TenantNotFound(DaichoError, LookupError):
