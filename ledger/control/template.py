@@ -81,16 +81,19 @@ async def adopt(connection: Connection, database: TenantDatabase) -> None:
 async def _make(connection: Connection, template: TenantDatabase) -> None:
     await _drop(connection, template)
     await make_roles(connection, template, logins=False)
+    # While it is made it belongs to the owner's role, as a tenant's does: so the schema public does, too.
+    # A copy's adoption (REASSIGN OWNED) would take along the template itself, were that left so.
     await connection.execute(
-        f'CREATE DATABASE "{template.name}" TEMPLATE template0 ENCODING \'UTF8\' LOCALE_PROVIDER libc LOCALE \'C\''
+        f'CREATE DATABASE "{template.name}" OWNER "{template.role(Role.OWNER)}" TEMPLATE template0 '
+        "ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE 'C'"
     )
-    await connection.execute(
-        f'REVOKE ALL ON DATABASE "{template.name}" FROM PUBLIC; '
-        f'GRANT CONNECT, CREATE ON DATABASE "{template.name}" TO "{template.role(Role.OWNER)}"'
-    )
+    await connection.execute(f'REVOKE ALL ON DATABASE "{template.name}" FROM PUBLIC')
     await upgrade_database(template)
-    # The last step, which also tells that it is whole; and a database that somebody is in cannot be copied.
-    await connection.execute(f'ALTER DATABASE "{template.name}" ALLOW_CONNECTIONS false')
+    # The last step, which also tells that it is whole; a database that somebody is in cannot be copied.
+    await connection.execute(
+        f'ALTER DATABASE "{template.name}" OWNER TO CURRENT_USER; '
+        f'ALTER DATABASE "{template.name}" ALLOW_CONNECTIONS false'
+    )
 
 
 async def _drop(connection: Connection, template: TenantDatabase) -> None:

@@ -13,6 +13,8 @@ want a second one to hold can wait for each other; that ends with the wait.
 Any thread may use them, each with its own event loop: a connection stays with the loop that made it.
 """
 
+from __future__ import annotations
+
 import asyncio
 import threading
 from collections import Counter, OrderedDict, deque
@@ -197,12 +199,12 @@ class Connections:
     def _gone(self, connection: object) -> None:
         """PostgreSQL, the network or its user ended it."""
         with self._lock:
-            if self._keys.pop(connection, None) is None:  # type: ignore[call-overload]
+            if self._keys.pop(connection, None) is None:
                 return
-            self._idle.pop(connection, None)  # type: ignore[call-overload]
-            self._leaving.discard(connection)  # type: ignore[arg-type]
+            self._idle.pop(connection, None)
+            self._leaving.discard(connection)
             was_held = connection in self._holding
-            self._holding.discard(connection)  # type: ignore[arg-type]
+            self._holding.discard(connection)
             self._give_back_room(was_held)
 
     def _serve(self) -> None:
@@ -265,6 +267,6 @@ class Connections:
         )
 
 
-def _wake(woken: "asyncio.Future[None]") -> None:
+def _wake(woken: asyncio.Future[None]) -> None:
     if not woken.done():
         woken.set_result(None)

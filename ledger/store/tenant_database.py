@@ -13,7 +13,6 @@ the owner; a migration is the configured user's session, which takes that role u
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-
 from dataclasses import dataclass
 from enum import StrEnum
 

@@ -13,6 +13,7 @@ from ledger import Event, EventType, Ledger, RecordedEvent, Settings, Tenant
 from ledger.contract.erasure import erasure_id
 from ledger.contract.payloads import PayloadErased
 from ledger.control.guards import inspect_tenant
+from ledger.control.migrations import head_revision
 from ledger.errors import ErasureRefused, InvalidErasure, InvalidEvent, PositionNotReached, StoreError
 from ledger.store.append import append_arguments, encode_group
 from ledger.store.codec import encode_payload
@@ -482,8 +483,10 @@ async def test_a_tenant_of_an_earlier_revision_gets_the_role_and_the_function(
     eraser = tenant.database.role(Role.ERASER)
     owner = await tenant.database.connect(Role.OWNER)
     async with owner.transaction():
-        for statement in load_statements("ledger.migrations.tenant", "sql/0004_downgrade.sql").values():
-            await owner.execute(statement)
+        for revision in range(int(head_revision("tenant")), 3, -1):
+            downgrade = load_statements("ledger.migrations.tenant", f"sql/{revision:04}_downgrade.sql")
+            for statement in downgrade.values():
+                await owner.execute(statement)
         await owner.execute("UPDATE ledger.alembic_version SET version_num = '0003'")
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
             async with owner.transaction():
