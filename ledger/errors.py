@@ -12,6 +12,7 @@ __all__ = [
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
+    "InvalidFilter",
     "InvalidName",
     "InvalidProjection",
     "InvalidPromptPack",
@@ -21,6 +22,7 @@ __all__ = [
     "ProjectionBehind",
     "ProjectionNotFound",
     "ProjectionNotLoaded",
+    "ProjectionOutdated",
     "ProjectionStopped",
     "ProjectionTablesDiffer",
     "PromptPackConflict",
@@ -162,6 +164,10 @@ class RebuildRunning(DaichoError):
 
 class ProjectionStopped(DaichoError):
     """The projector met an event it could not project and stopped there."""
+
+
+class InvalidFilter(DaichoError, ValueError):
+    """A listing was asked for by something that no run can have."""
 
 
 class InvalidProjection(DaichoError, ValueError):

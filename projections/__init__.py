@@ -1,8 +1,20 @@
 """The read side: tables folded from events, rebuilt at will, verified against the events."""
 
 from projections.definition import Projection, StreamRows
+from projections.listing import RunFilter, RunPage, list_runs
 from projections.projector import Projector
 from projections.rebuild import RebuildReport, rebuild
 from projections.verify import VerifyReport, verify
 
-__all__ = ["Projection", "Projector", "RebuildReport", "StreamRows", "VerifyReport", "rebuild", "verify"]
+__all__ = [
+    "Projection",
+    "Projector",
+    "RebuildReport",
+    "RunFilter",
+    "RunPage",
+    "StreamRows",
+    "VerifyReport",
+    "list_runs",
+    "rebuild",
+    "verify",
+]

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import doctoring, erasing, prompting, reading, tailing, writing
+from ledger.cli import doctoring, erasing, listing, prompting, reading, tailing, writing
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -23,7 +23,7 @@ for command in (
     writing.emit,
     prompting.prompts,
     tailing.tail,
-    reading.runs,
+    listing.runs,
     reading.timeline,
     reading.state,
     writing.rebuild,
