@@ -1,9 +1,9 @@
 """The read side: tables folded from events, rebuilt at will, verified against the events."""
 
 from projections.definition import Projection, StreamRows
-from projections.listing import RunFilter, RunPage, list_runs
 from projections.projector import Projector
 from projections.rebuild import RebuildReport, rebuild
+from projections.run_listing import RunFilter, RunPage, list_runs
 from projections.verify import VerifyReport, verify
 
 __all__ = [

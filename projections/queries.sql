@@ -50,27 +50,11 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
  WHERE position > $1 AND position <= $2 AND event_type = 'payload.erased'
  ORDER BY position
 
--- name: run_text
--- The words of a run, as the index runs_text_idx has them.
-to_tsvector('simple', regexp_replace(
-    r.run_id || ' ' || coalesce(r.pipeline, '') || ' ' || coalesce(r.error_message, '') || ' '
-             || coalesce(r.labels::text, ''),
-    '[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+', ' ', 'g'))
-
--- name: joined_steps
-JOIN projection.steps AS s ON s.run_id = r.run_id
-
--- name: first_since
--- recorded_at never decreases with the position, so a range of times is a range of positions.
-SELECT t.first_position FROM projection.runs AS t WHERE t.first_recorded_at >= {}
- ORDER BY t.first_recorded_at, t.first_position LIMIT 1
-
--- name: last_before
-SELECT t.first_position FROM projection.runs AS t WHERE t.first_recorded_at < {}
- ORDER BY t.first_recorded_at DESC, t.first_position DESC LIMIT 1
-
--- name: newest_digest
-SELECT digest FROM projection.artifacts WHERE path = $1 ORDER BY first_position DESC LIMIT 1
+-- name: blob_usage
+-- One row per body: a body may be recorded at many paths.
+SELECT count(*), coalesce(sum(size_bytes), 0)::bigint,
+       coalesce(sum(size_bytes * recorded), 0)::bigint, coalesce(sum(recorded), 0)::bigint
+  FROM (SELECT max(size_bytes) AS size_bytes, count(*) AS recorded FROM projection.artifacts GROUP BY digest) AS bodies
 
 -- name: first_checkpoint
 INSERT INTO projection.checkpoints (name, position, updated_at) VALUES ($1, 0, now())

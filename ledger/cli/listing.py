@@ -12,8 +12,8 @@ from ledger.cli import render
 from ledger.cli.reading import AwareTime
 from ledger.cli.running import catch_up, json_option, open_tenant, out, print_json, runs_async, tenant_option
 from ledger.contract.errors import ErrorCategory
-from projections.listing import LIMIT_MAX, RUN_STATUSES, RunFilter, list_runs
 from projections.rows import columns
+from projections.run_listing import LIMIT_MAX, RUN_STATUSES, RunFilter, list_runs
 
 _AGE = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

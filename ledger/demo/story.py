@@ -17,8 +17,8 @@ from ledger.settings import Settings
 from ledger.tenant import Tenant
 from projections import Projector, rebuild, verify
 from projections.audit import AuditQueries
-from projections.listing import LIMIT_MAX, list_runs
 from projections.rows import RunRow
+from projections.run_listing import LIMIT_MAX, list_runs
 
 
 async def tell_story(settings: Settings, texts: Texts, console: Console, now: datetime) -> int:

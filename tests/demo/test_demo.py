@@ -17,7 +17,7 @@ from ledger.demo.texts import Texts, find_texts
 from ledger.prompts import mock_pack
 from projections import verify
 from projections.audit import AuditQueries
-from projections.listing import list_runs
+from projections.run_listing import list_runs
 
 LONG = """# The ledger keeps every attempt of every step, and says afterwards what each one of them did
 

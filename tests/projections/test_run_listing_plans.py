@@ -11,7 +11,7 @@ from database_rows import connected
 
 from ledger import Settings, Tenant
 from ledger.store.server import Connection
-from projections.listing import RunFilter, listing_statement
+from projections.run_listing import RunFilter, listing_statement
 
 LIMIT = 21
 START = datetime(2026, 1, 1, tzinfo=UTC)
