@@ -4,6 +4,10 @@ the same call may be tried again, and the message says so to people."""
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "ArchiveDamaged",
+    "ArchiveExists",
+    "ArchiveUnreadable",
+    "ArchiveUnwritable",
     "DaichoError",
     "EmbeddedServerError",
     "EmitterClosed",
@@ -33,8 +37,12 @@ __all__ = [
     "SettingsError",
     "StoreError",
     "StoreUnavailable",
+    "TenantBusy",
     "TenantConflict",
+    "TenantCopyDiffers",
+    "TenantKept",
     "TenantMismatch",
+    "TenantMoving",
     "TenantNotFound",
     "TenantSuspended",
     "VersionConflict",
@@ -178,3 +186,37 @@ class ProjectionNotLoaded(DaichoError):
 
 class ProjectionTablesDiffer(DaichoError):
     """The tables of a projection are there and not as its row classes say, or partly missing."""
+
+
+class TenantMoving(DaichoError):
+    """The tenant is being moved to another server: writers wait, and go on there."""
+
+    retryable = True
+
+
+class TenantBusy(DaichoError):
+    """Something else is under way with this tenant; nothing was changed."""
+
+
+class TenantKept(DaichoError):
+    """A tenant is not deleted before it was exported as it is now, or its owner said that it need not be."""
+
+
+class TenantCopyDiffers(DaichoError):
+    """A tenant's copy is not equal to what it was copied from; the copy is not used."""
+
+
+class ArchiveExists(DaichoError):
+    """There is a file where an archive was to be written; it is left as it is."""
+
+
+class ArchiveUnwritable(DaichoError):
+    """An archive could not be written to its end; no file of its name is there."""
+
+
+class ArchiveUnreadable(DaichoError, ValueError):
+    """A file that is no archive of a tenant, or one of a format that this version does not know."""
+
+
+class ArchiveDamaged(DaichoError):
+    """An archive that is not as it was exported; nothing of it is used."""
