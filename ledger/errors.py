@@ -220,5 +220,7 @@ class ArchiveUnreadable(DaichoError, ValueError):
 
 class ArchiveDamaged(DaichoError):
     """An archive that is not as it was exported; nothing of it is used."""
+
+
 class ProjectionOutdated(DaichoError, RuntimeError):
     """The tables of a projection were filled by another version of it."""

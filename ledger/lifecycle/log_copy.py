@@ -30,7 +30,8 @@ async def head_of(connection: Connection) -> int:
 async def read_events(connection: Connection, after: int, upto: int) -> AsyncIterator[Rows]:
     """Events at positions after `after` and up to `upto`, at most 10,000 at a time."""
     columns = ", ".join(EVENTS.columns)
-    statement = f"SELECT {columns} FROM ledger.events WHERE position > $1 AND position <= $2 ORDER BY position"  # noqa: S608
+    between = "position > $1 AND position <= $2"
+    statement = f"SELECT {columns} FROM ledger.events WHERE {between} ORDER BY position"  # noqa: S608
     while after < upto:
         last = min(after + CHUNK_EVENTS, upto)
         yield [tuple(row) for row in await connection.fetch(statement, after, last)]
@@ -89,7 +90,9 @@ async def require_whole(connection: Connection, whose: str) -> None:
     ]
     if found:
         raise TenantCopyDiffers(
-            f"The log of {whose} is not whole", found="; ".join(found), fix="Use another copy of it; this is not used"
+            f"The log of {whose} is not whole",
+            found="; ".join(found),
+            fix="Use another copy of it; this is not used",
         )
 
 

@@ -15,7 +15,7 @@ from ledger.errors import ArchiveDamaged, ArchiveExists, ArchiveUnreadable
 from ledger.lifecycle.archive.manifest import Checkpoints, Manifest
 from ledger.lifecycle.archive.reader import ArchiveReader, blob_member
 from ledger.lifecycle.archive.writer import ArchiveWriter
-from ledger.lifecycle.log_tables import EVENTS, LOG_TABLES, LogTable
+from ledger.lifecycle.log_tables import EVENTS, LOG_TABLES, SNAPSHOTS, LogTable
 
 BODY = b"a body" * 1000
 DIGEST = sha256(BODY).hexdigest()
@@ -51,22 +51,36 @@ def test_a_row_comes_back_from_its_line_as_it_was(table: LogTable) -> None:
     comes_back()
 
 
+def snapshot(**changed: str) -> bytes:
+    values = {
+        "stream_id": '"app/x"',
+        "version": "1",
+        "topic": '"t"',
+        "state": '""',
+        "recorded_at": '"2026-01-01T00:00:00Z"',
+    }
+    return ("{" + ", ".join(f'"{name}": {value}' for name, value in (values | changed).items()) + "}").encode()
+
+
+def test_the_line_that_is_changed_below_is_a_row() -> None:
+    assert SNAPSHOTS.row(snapshot())[0] == "app/x"
+
+
 @pytest.mark.parametrize(
     "line",
     [
         b"{}",
         b"[]",
         b"not json",
-        b'{"stream_id": "app/x", "version": "1", "topic": "t", "state": "", "recorded_at": "2026-01-01T00:00:00Z"}',
-        b'{"stream_id": "app/x", "version": 1, "topic": "t", "state": "?", "recorded_at": "2026-01-01T00:00:00Z"}',
-        b'{"stream_id": "app/x", "version": 1, "topic": "t", "state": "", "recorded_at": "2026-01-01T00:00:00"}',
-        b'{"stream_id": null, "version": 1, "topic": "t", "state": "", "recorded_at": "2026-01-01T00:00:00Z"}',
+        snapshot(version='"1"'),
+        snapshot(state='"?"'),
+        snapshot(recorded_at='"2026-01-01T00:00:00"'),
+        snapshot(stream_id="null"),
     ],
 )
 def test_a_line_that_is_no_row_is_refused(line: bytes) -> None:
-    table = next(table for table in LOG_TABLES if table.name == "snapshots")
     with pytest.raises(ArchiveDamaged, match="snapshots cannot be read"):
-        table.row(line)
+        SNAPSHOTS.row(line)
 
 
 async def written(path: Path) -> Path:
@@ -114,10 +128,16 @@ async def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "acme.tar").read_text() == "precious"
 
 
-async def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), ArchiveWriter(tmp_path / "acme.tar") as archive:
+async def cut_short(path: Path) -> None:
+    with ArchiveWriter(path) as archive:
         archive.add("manifest.json", b"{}")
-        raise ZeroDivisionError
+        async with archive.member(blob_member(DIGEST), len(BODY)) as member:
+            await member.write(BODY[:10])
+
+
+async def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        await cut_short(tmp_path / "acme.tar")
     assert list(tmp_path.iterdir()) == []
 
 

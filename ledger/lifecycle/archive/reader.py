@@ -12,14 +12,15 @@ from pydantic import BaseModel, ValidationError
 
 from blobstore import Digest, InvalidDigest, parse_digest
 from ledger.errors import ArchiveDamaged, ArchiveUnreadable
-from ledger.lifecycle.log_tables import LogTable
 from ledger.lifecycle.archive.manifest import FORMAT, FORMAT_VERSION, Checkpoints, Manifest
 from ledger.lifecycle.archive.writer import SUMS
+from ledger.lifecycle.log_tables import LogTable
 
 CHUNK_BYTES = 1024 * 1024
 MEMBER_BYTES_MAX = 2**30
 """Of a member of lines, unpacked: 10,000 events of 64 KiB are less."""
 Model = TypeVar("Model", bound=BaseModel)
+_OURS = "a file that `daicho tenant export` made"
 _AGAIN = "Export the tenant again, or fetch the archive again; nothing was changed"
 
 
@@ -39,7 +40,7 @@ class ArchiveReader:
             tar = tarfile.open(path, "r:")  # noqa: SIM115 - closed with the reader
         except (OSError, tarfile.TarError) as error:
             raise ArchiveUnreadable(
-                f"{path} cannot be read as an archive: {error}", expected="a file that `daicho tenant export` made"
+                f"{path} cannot be read as an archive: {error}", expected=_OURS
             ) from None
         try:
             return cls(path, tar, _checked(path, tar))
@@ -60,7 +61,8 @@ class ArchiveReader:
                 try:
                     yield parse_digest(name.rpartition("/")[2]), info.size
                 except InvalidDigest:
-                    raise ArchiveDamaged(f"{name} of {self.path} is not named by a digest", fix=_AGAIN) from None
+                    problem = f"{name} of {self.path} is not named by a digest"
+                    raise ArchiveDamaged(problem, fix=_AGAIN) from None
 
     def blob(self, digest: Digest) -> Iterator[bytes]:
         yield from _chunks(self._file(blob_member(digest)))
@@ -81,7 +83,8 @@ class ArchiveReader:
         except (OSError, EOFError, zlib.error) as error:
             raise ArchiveDamaged(f"{name} of {self.path} cannot be unpacked: {error}", fix=_AGAIN) from None
         if len(content) > MEMBER_BYTES_MAX:
-            raise ArchiveDamaged(f"{name} of {self.path} unpacks to over {MEMBER_BYTES_MAX} bytes", fix=_AGAIN)
+            problem = f"{name} of {self.path} unpacks to over {MEMBER_BYTES_MAX} bytes"
+            raise ArchiveDamaged(problem, fix=_AGAIN)
         return content.splitlines()
 
     def _model(self, name: str, model: type[Model]) -> Model:
@@ -132,7 +135,7 @@ def _checked(path: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
             )
     for needed in ("manifest.json", "checkpoints.json"):
         if needed not in members:
-            raise ArchiveUnreadable(f"{path} has no {needed}", expected="a file that `daicho tenant export` made")
+            raise ArchiveUnreadable(f"{path} has no {needed}", expected=_OURS)
     return members
 
 
