@@ -13,6 +13,7 @@ __all__ = [
     "EmitterClosed",
     "ErasureRefused",
     "EventConflict",
+    "InvalidArtifact",
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
@@ -78,6 +79,10 @@ class InvalidName(DaichoError, ValueError):
 
 class InvalidEvent(DaichoError, ValueError):
     """An event's payload is malformed; nothing was sent."""
+
+
+class InvalidArtifact(InvalidEvent):
+    """A body or a content type that cannot be an artifact's; nothing was recorded."""
 
 
 class InvalidErasure(DaichoError, ValueError):
