@@ -59,7 +59,8 @@ def snapshot(**changed: str) -> bytes:
         "state": '""',
         "recorded_at": '"2026-01-01T00:00:00Z"',
     }
-    return ("{" + ", ".join(f'"{name}": {value}' for name, value in (values | changed).items()) + "}").encode()
+    members = ", ".join(f'"{name}": {value}' for name, value in (values | changed).items())
+    return f"{{{members}}}".encode()
 
 
 def test_the_line_that_is_changed_below_is_a_row() -> None:
