@@ -1,6 +1,8 @@
 """Typed errors of the ledger. All derive from `DaichoError`; `retryable` tells a machine whether
 the same call may be tried again, and the message says so to people."""
 
+from collections.abc import Sequence
+
 from blobstore.errors import DaichoError
 
 __all__ = [
@@ -23,10 +25,13 @@ __all__ = [
     "ProjectionNotLoaded",
     "ProjectionStopped",
     "ProjectionTablesDiffer",
+    "PromptNotFound",
     "PromptPackConflict",
     "PromptPackErased",
     "PromptPackNotFound",
     "PromptPackRetired",
+    "PromptPackUnchanged",
+    "PromptVariablesDiffer",
     "RebuildRunning",
     "RunNotFound",
     "RunNotStarted",
@@ -134,6 +139,31 @@ class PromptPackNotFound(DaichoError, LookupError):
 
 class InvalidPromptPack(DaichoError, ValueError):
     """Prompts that cannot be a version of a pack; nothing was recorded."""
+
+
+class PromptPackUnchanged(InvalidPromptPack):
+    """The newest version says the same already; nothing was recorded."""
+
+
+class PromptNotFound(DaichoError, KeyError):
+    """The pack has no prompt of this name."""
+
+
+class PromptVariablesDiffer(DaichoError, ValueError):
+    """The variables given are not those of the prompt, which was not rendered. `missing` and `surplus` name
+    them, in order."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        missing: Sequence[str] = (),
+        surplus: Sequence[str] = (),
+        fix: str = "Give each variable of the prompt, and nothing else",
+    ) -> None:
+        super().__init__(problem, fix=fix)
+        self.missing = tuple(missing)
+        self.surplus = tuple(surplus)
 
 
 class PromptPackRetired(DaichoError):
