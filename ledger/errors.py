@@ -17,9 +17,15 @@ __all__ = [
     "InvalidName",
     "InvalidProjection",
     "InvalidPromptPack",
+    "InvalidUsage",
     "LedgerClosed",
+    "LlmInUse",
+    "LlmKeyMissing",
+    "LlmNotFound",
     "MigrationNeeded",
+    "NoModelForStep",
     "PositionNotReached",
+    "PriceUnavailable",
     "ProjectionBehind",
     "ProjectionNotFound",
     "ProjectionNotLoaded",
@@ -176,6 +182,30 @@ class PromptPackConflict(VersionConflict):
 
 class PromptPackErased(DaichoError, LookupError):
     """The prompts of this version were erased from the log."""
+
+
+class LlmNotFound(DaichoError, LookupError):
+    """No provider, model or default of this name is in the catalogue."""
+
+
+class LlmInUse(DaichoError):
+    """Something in the catalogue still names the provider or model. Nothing was changed."""
+
+
+class NoModelForStep(DaichoError, LookupError):
+    """The catalogue has no default model for this step, and no other is chosen."""
+
+
+class LlmKeyMissing(DaichoError):
+    """The environment variable that holds a provider's key is unset or empty."""
+
+
+class PriceUnavailable(StoreUnavailable):
+    """The LLM catalogue is out of reach, so the cost of what an attempt used cannot be recorded."""
+
+
+class InvalidUsage(DaichoError, ValueError):
+    """What was noted as used does not add up with what this attempt noted before."""
 
 
 class ProjectionBehind(DaichoError):

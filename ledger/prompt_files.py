@@ -12,14 +12,13 @@ plain or quoted, and a list of names in brackets or with one `- name` a line. Wh
 as something else than text (`yes`, `1.0`, `a: b`) is refused, to be quoted. `\\r\\n` is read as `\\n`.
 """
 
+import json
 import re
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
-
-import orjson
 
 from ledger.errors import InvalidPromptPack
 
@@ -173,7 +172,7 @@ class _Head:
     def _key(self, line: str) -> bool:
         """Reads `key: value`; True where a list of `- name` lines may follow."""
         key, colon, value = line.partition(":")
-        value = value.strip()
+        value = value.strip(" ")
         if not colon or key not in KEYS:
             self._refuse(f"has {line[:60]!r}", f"one of {', '.join(f'{each}: …' for each in KEYS)}")
         if key in self._said:
@@ -194,10 +193,12 @@ class _Head:
     def _text(self, value: str) -> str:
         """A plain or quoted text of one line."""
         text: object = None
-        if value.startswith('"'):
+        if not value.isprintable():
+            text = None
+        elif value.startswith('"'):
             try:
-                text = orjson.loads(value)  # what JSON quotes, YAML reads alike
-            except orjson.JSONDecodeError:
+                text = json.loads(value)  # what JSON quotes, YAML reads alike
+            except json.JSONDecodeError:
                 text = None
         elif re.fullmatch(r"'(?:[^']|'')*'", value):
             text = value[1:-1].replace("''", "'")
@@ -252,10 +253,11 @@ def _text_of(path: Path) -> str:
 
 def _is_plain(text: str) -> bool:
     """Whether YAML reads it, unquoted, as just this text."""
-    return text.isprintable() and _PLAIN.fullmatch(text) is not None and not _NOT_TEXT.fullmatch(text)
+    return _PLAIN.fullmatch(text) is not None and not _NOT_TEXT.fullmatch(text)
 
 
 def _quoted(text: str) -> str:
-    if _is_plain(text) and text == text.strip():
+    if text.isprintable() and text == text.strip() and _is_plain(text):
         return text
-    return orjson.dumps(text).decode()
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in quoted)
