@@ -6,10 +6,11 @@ from then on it is a fact like any other. A price that changes later changes not
 
 import asyncio
 from dataclasses import dataclass, fields
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from ledger.control.llm import LlmCatalogue, Price
+from ledger.control.llm.records import EXACT
 from ledger.errors import InvalidUsage, PriceUnavailable, StoreUnavailable
 
 PRICE_PAUSE_SECONDS = 0.1
@@ -93,7 +94,8 @@ def _sum_of_costs(one: str | None, other: str | None) -> str | None:
     if one is None or other is None:
         return None
     try:
-        return format(Decimal(one) + Decimal(other), "f")
+        with localcontext(EXACT):
+            return format(Decimal(one) + Decimal(other), "f")
     except InvalidOperation:
         raise InvalidUsage(
             f"{one!r} and {other!r} cannot be added", expected="decimal strings, as '0.0031'"

@@ -126,9 +126,11 @@ def test_a_file_that_cannot_be_a_prompt_is_named(tmp_path: Path, content: bytes 
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
-templates = st.text(string.printable.replace("$", "").replace("\r", "")).flatmap(
-    lambda text: st.sampled_from([text, f"{text} $a ${{b}}", f"$$ $A{text}", f"---\n{text}"])
-).filter(lambda text: not any(mark in text for mark in ("\x0b", "\x0c")))
+templates = (
+    st.text(string.printable.replace("$", "").replace("\r", ""))
+    .flatmap(lambda text: st.sampled_from([text, f"{text} $a ${{b}}", f"$$ $A{text}", f"---\n{text}"]))
+    .filter(lambda text: not any(mark in text for mark in ("\x0b", "\x0c")))
+)
 
 
 @given(texts, texts, templates)

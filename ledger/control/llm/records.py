@@ -4,7 +4,7 @@ a record never holds a key, and never shows in an error what was given for one."
 import json
 import os
 import re
-from decimal import Context, Decimal, Inexact, localcontext
+from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -15,7 +15,9 @@ from ledger.errors import LlmKeyMissing
 
 PARAMETERS_BYTES_MAX = 7 * 1024  # twice that, before and after, fits into an entry of the audit trail
 TOKENS_PER_PRICE = 1_000_000
-_EXACT = Context(prec=80, traps=[Inexact])  # 19 digits of tokens times 18 of a price: nothing is rounded
+EXACT = Context(
+    prec=80, traps=[Inexact, InvalidOperation]
+)  # 19 digits of tokens times 18 of a price: nothing is rounded
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -37,6 +39,24 @@ def _plain_url(value: str) -> str:
         raise ValueError("an http or https URL")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("a URL without user, password, query and fragment: no key stands in the catalogue")
+    return value
+
+
+def _variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,99}", value):
+        raise ValueError("the name of an environment variable, as OPENAI_API_KEY, and never the key itself")
+    return value
+
+
+def _currency(value: str) -> str:
+    if not re.fullmatch(r"[A-Z]{3}", value):
+        raise ValueError("a currency code of ISO 4217, as USD")
+    return value
+
+
+def _capability(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,62}", value):
+        raise ValueError("a word of a-z 0-9 _ . - as tools or json")
     return value
 
 
@@ -71,7 +91,7 @@ PricePerMillion = Annotated[
     Field(ge=0, max_digits=18, decimal_places=6, allow_inf_nan=False),
     AfterValidator(shortened),
 ]
-Capability = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+Capability = Annotated[str, AfterValidator(_capability)]
 
 
 class _Record(BaseModel):
@@ -88,7 +108,7 @@ class LlmProvider(_Record):
     provider_id: Name
     name: Line
     base_url: Annotated[str, Field(max_length=500), AfterValidator(_plain_url)] | None = None
-    key_variable: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]{0,99}$")] | None = None
+    key_variable: Annotated[str, AfterValidator(_variable)] | None = None
 
     def key(self) -> SecretStr | None:
         """The key, read from the environment now; None where none is wanted. Raises LlmKeyMissing."""
@@ -115,7 +135,7 @@ class Price(BaseModel):
 
     def cost(self, input_tokens: int | None, output_tokens: int | None) -> Decimal | None:
         """What that many tokens cost, exactly. None where a count that costs something is unknown."""
-        with localcontext(_EXACT):
+        with localcontext(EXACT):
             total = Decimal(0)
             for tokens, price in (
                 (input_tokens, self.input_per_million),
@@ -138,7 +158,7 @@ class LlmModel(_Record):
     context_window_tokens: Annotated[int, Field(gt=0, lt=2**31)] | None = None
     price_input_per_million: PricePerMillion | None = None
     price_output_per_million: PricePerMillion | None = None
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = None
+    currency: Annotated[str, AfterValidator(_currency)] | None = None
     capabilities: Annotated[tuple[Capability, ...], Field(max_length=100), AfterValidator(_sorted)] = ()
 
     @model_validator(mode="after")
