@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
+from blobstore import durable
 from blobstore.digest import Digest, digest_of, digest_of_chunks, parse_digest, parse_digest_prefix
 from blobstore.downloads import require_download
 from blobstore.errors import (
@@ -29,7 +30,6 @@ from blobstore.errors import (
     BlobUrlUnsupported,
     InvalidDigest,
 )
-from blobstore.filesystem import durable
 from blobstore.keys import blob_folder, blob_key, parse_prefix
 from blobstore.protocol import RENEWED_SECONDS, URL_SECONDS, BlobStat
 from blobstore.streams import blocks, proven, pulled, require_age, require_bytes, require_range

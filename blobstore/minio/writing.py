@@ -81,7 +81,7 @@ class Writing:
                 fix="Let `clear_unfinished` spare uploads that may still be under way",
             )
         if lock := self._connection.object_lock:
-            # Not by a header at the beginning, which Ceph passes over. Until here nobody was told of the blob.
+            # Not by a header at the beginning: Ceph passes over it. Until now nobody was told of the blob.
             now = datetime.now(UTC)
             await self._connection.call(lambda client: lock_object(client, bucket, key, lock, now))
 

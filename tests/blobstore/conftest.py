@@ -17,7 +17,7 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 
 from blobstore import BlobBackend, BlobStore, Digest, FilesystemRoot, MinioConnection
-from blobstore.filesystem.durable import NewFile
+from blobstore.durable import NewFile
 from blobstore.keys import blob_key
 from tests.conftest import NAMED_SERVER
 from tests.servers import ceph as ceph_

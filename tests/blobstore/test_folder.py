@@ -17,8 +17,8 @@ from blobstore import (
     FilesystemBlobStore,
     FilesystemRoot,
     digest_of,
+    durable,
 )
-from blobstore.filesystem import durable
 
 BODY = b"whole or not at all" * 1000
 DIGEST = digest_of(BODY)
