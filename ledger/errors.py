@@ -4,15 +4,19 @@ the same call may be tried again, and the message says so to people."""
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "AnswerTooLarge",
+    "ArtifactNotFound",
     "DaichoError",
     "EmbeddedServerError",
     "EmitterClosed",
     "ErasureRefused",
     "EventConflict",
+    "FolderRefused",
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
     "InvalidName",
+    "InvalidPoint",
     "InvalidProjection",
     "InvalidPromptPack",
     "LedgerClosed",
@@ -31,8 +35,10 @@ __all__ = [
     "RunNotFound",
     "RunNotStarted",
     "SettingsError",
+    "StepNotFound",
     "StoreError",
     "StoreUnavailable",
+    "TableNotFound",
     "TenantConflict",
     "TenantMismatch",
     "TenantNotFound",
@@ -122,6 +128,30 @@ class RunNotFound(DaichoError, LookupError):
 
 class PositionNotReached(DaichoError, ValueError):
     """The position asked for lies beyond the head, or before the run's first event."""
+
+
+class InvalidPoint(DaichoError, ValueError):
+    """What should name a position, a version or a time does not."""
+
+
+class StepNotFound(DaichoError, LookupError):
+    """The run has recorded nothing of this step."""
+
+
+class ArtifactNotFound(DaichoError, LookupError):
+    """The tenant has recorded no artifact with this digest or path, or several that begin like it."""
+
+
+class TableNotFound(DaichoError, LookupError):
+    """No projection table has this name."""
+
+
+class AnswerTooLarge(DaichoError):
+    """The answer would take more than its stated bound."""
+
+
+class FolderRefused(DaichoError):
+    """A folder to write into is not empty, cannot be made, or is no folder; nothing was written."""
 
 
 class RunNotStarted(DaichoError):

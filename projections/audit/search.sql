@@ -1,0 +1,2 @@
+-- Searching a tenant's events. Every page looks at a bounded number of them; the index that leads to them is
+-- chosen by which condition is given (search.py), and migration 0008 makes the indexes.
