@@ -208,3 +208,7 @@ class ProjectionNotLoaded(DaichoError):
 
 class ProjectionTablesDiffer(DaichoError):
     """The tables of a projection are there and not as its row classes say, or partly missing."""
+
+
+class ProjectionOutdated(DaichoError, RuntimeError):
+    """The tables of a projection were filled by another version of it."""

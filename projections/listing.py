@@ -11,10 +11,10 @@ _COLUMNS = ", ".join(columns(RunRow))
 
 
 async def list_runs(tenant: Tenant, *, status: str | None = None, limit: int = 20) -> list[RunRow]:
-    """Newest start first; only those with `status` where it is given."""
+    """The last recorded first; only those with `status` where it is given."""
     rows = await tenant.reader.fetch(
         f"SELECT {_COLUMNS} FROM {qualified(RunRow)} WHERE $1::text IS NULL OR status = $1 "
-        "ORDER BY started_at DESC NULLS LAST, run_id LIMIT $2",
+        "ORDER BY first_position DESC LIMIT $2",
         status,
         min(limit, LIMIT_MAX),
         doing="listing runs",

@@ -20,6 +20,7 @@ from minio.deleteobjects import DeleteObject
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from blobstore import BlobBackend, BlobStore, Digest, FilesystemRoot, MinioConnection
+from blobstore.durable import NewFile
 from blobstore.keys import blob_key
 from tests.servers.swift import S3Server, swift_server
 
@@ -56,6 +57,10 @@ class Place:
     neighbour: BlobStore
     write: Callable[[str, bytes], None]
     """Lay bytes at a key, past the store."""
+    begin: Callable[[str], None]
+    """Leave behind, under a key's folder, what a put leaves that is killed before its end."""
+    impatient: BlobStore
+    """The same blobs as `store`, seen by a backend that renews what is put again however young it is."""
 
     @property
     def is_folder(self) -> bool:
@@ -99,17 +104,22 @@ def named_server() -> Iterator[Bucket]:
 @pytest.fixture(params=PLACES)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     backend: BlobBackend
+    impatient: BlobBackend
     if request.param == "folder":
         backend = FilesystemRoot(tmp_path / "blobs")
-        write = _writer_of_folder(tmp_path / "blobs")
+        impatient = FilesystemRoot(tmp_path / "blobs", renewed_seconds=-1)
+        write, begin = _writer_of_folder(tmp_path / "blobs"), _beginner_in_folder(tmp_path / "blobs")
     else:
         bucket: Bucket = request.getfixturevalue(request.param)
         backend = bucket.connection()
-        write = _writer_of_bucket(bucket)
+        impatient = bucket.connection(renewed_seconds=-1)
+        write, begin = _writer_of_bucket(bucket), _beginner_in_bucket(bucket)
     await backend.prepare()
     prefix = f"t_{secrets.token_hex(8)}"
-    yield Place(backend, prefix, backend.store(prefix), backend.store(f"{prefix}_2"), write)
+    stores = backend.store(prefix), backend.store(f"{prefix}_2")
+    yield Place(backend, prefix, *stores, write, begin, impatient.store(prefix))
     await backend.close()
+    await impatient.close()
 
 
 @pytest.fixture
@@ -130,3 +140,18 @@ def _writer_of_bucket(bucket: Bucket) -> Callable[[str, bytes], None]:
         bucket.client.put_object(bucket.name, key, BytesIO(content), len(content))
 
     return write
+
+
+def _beginner_in_folder(root: Path) -> Callable[[str], None]:
+    def begin(key: str) -> None:
+        (root / key).parent.mkdir(parents=True, exist_ok=True)
+        NewFile((root / key).parent).write(b"cut short")
+
+    return begin
+
+
+def _beginner_in_bucket(bucket: Bucket) -> Callable[[str], None]:
+    def begin(key: str) -> None:
+        bucket.client._create_multipart_upload(bucket.name, key, {})
+
+    return begin
