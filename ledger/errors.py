@@ -19,6 +19,7 @@ __all__ = [
     "InvalidPoint",
     "InvalidProjection",
     "InvalidPromptPack",
+    "InvalidSearch",
     "LedgerClosed",
     "MigrationNeeded",
     "PositionNotReached",
@@ -132,6 +133,10 @@ class PositionNotReached(DaichoError, ValueError):
 
 class InvalidPoint(DaichoError, ValueError):
     """What should name a position, a version or a time does not."""
+
+
+class InvalidSearch(DaichoError, ValueError):
+    """What is sought can stand in no event."""
 
 
 class StepNotFound(DaichoError, LookupError):

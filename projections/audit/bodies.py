@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import orjson
+from pydantic import Field
 
 from projections.audit.answers import Answer
 
@@ -35,8 +36,8 @@ class BodyChange(Answer):
     kind: Kind
     before_bytes: int | None
     after_bytes: int | None
-    lines: list[str] = []
-    operations: list[Operation] = []
+    lines: list[str] = Field(default_factory=list)
+    operations: list[Operation] = Field(default_factory=list)
     hidden: int = 0
 
 
@@ -68,8 +69,8 @@ def body_change(before: bytes | None, after: bytes | None, content_type: str) ->
 
 
 def json_operations(before: Any, after: Any, path: str = "") -> Iterator[Operation]:
-    """What leads from one JSON value to the other, each list and object gone into. In lists, indexes are those
-    of `before` for what goes and of `after` for what comes."""
+    """What leads from one JSON value to the other, each list and object gone into. In lists, indexes are
+    those of `before` for what goes and of `after` for what comes."""
     if isinstance(before, dict) and isinstance(after, dict):
         yield from _of_objects(before, after, path)
     elif isinstance(before, list) and isinstance(after, list):

@@ -243,12 +243,8 @@ def _artifact_changes(a: Mapping[str, Reference], b: Mapping[str, Reference]) ->
     return [
         ArtifactChange(name=name, a=a.get(name), b=b.get(name))
         for name in dict.fromkeys([*a, *b])
-        if _digest(a.get(name)) != _digest(b.get(name))
+        if name not in a or name not in b or a[name].digest != b[name].digest
     ]
-
-
-def _digest(ref: Reference | None) -> str | None:
-    return ref and ref.digest
 
 
 def _dict(value: Any) -> dict[str, Any]:

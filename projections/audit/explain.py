@@ -1,7 +1,7 @@
 """StepExplanation: one step, attempt by attempt: what went in, how it failed, whether a machine may try it
 again and why, what came out, what repairs changed, and who waited for it. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -94,10 +94,7 @@ def explanation_of(history: RunHistory, step_id: str) -> StepExplanation:
     """Raises StepNotFound."""
     step = history.state.steps.get(step_id)
     if step is None:
-        raise StepNotFound(
-            f"Run {history.run_id!r} has no step {step_id[:100]!r}",
-            fix=did_you_mean(step_id, history.state.steps, _listed(history.state.steps)),
-        )
+        raise no_step(history.run_id, step_id, history.state.steps)
     run = history.run
     return StepExplanation(
         tenant_id=history.tenant_id,
@@ -110,6 +107,14 @@ def explanation_of(history: RunHistory, step_id: str) -> StepExplanation:
         repairs=[_repair(event) for event in history.repairs if event.step_id == step_id],
         waiters=list(_waiters(history, step_id)),
         anomalies=[Anomaly(row.code, row.message) for row in history.anomalies if row.step_id == step_id],
+    )
+
+
+def no_step(run_id: str, step_id: str, steps: Iterable[str]) -> StepNotFound:
+    names = list(steps)
+    known = f"It has {', '.join(names[:10])}{' …' if len(names) > 10 else ''}" if names else "It has no steps"
+    return StepNotFound(
+        f"Run {run_id!r} has no step {step_id[:100]!r}", fix=did_you_mean(step_id, names, known)
     )
 
 
@@ -187,7 +192,3 @@ def _between(maker: AttemptRow | None, reader: AttemptRow) -> int | None:
 def _mapping(value: Any) -> dict[str, Any] | None:
     return dict(value) if value else None
 
-
-def _listed(steps: Mapping[str, Any]) -> str:
-    names = list(steps)
-    return f"It has {', '.join(names[:10])}{' …' if len(names) > 10 else ''}" if names else "It has no steps"

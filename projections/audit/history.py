@@ -57,7 +57,7 @@ class RunHistory:
         numbered = [row for row in of_step if row.attempt == number]
         # An engine may use a number again: then it was the last attempt that had begun by then.
         begun = [row for row in numbered if first_position(row) <= artifact.first_position]
-        return (begun or numbered or [None])[-1]
+        return begun[-1] if begun else numbered[-1] if numbered else None
 
 
 def first_position(attempt: AttemptRow) -> int:

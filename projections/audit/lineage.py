@@ -109,7 +109,12 @@ class LineageGraph:
         self._add_repairs(history)
 
     def answer(
-        self, tenant_id: str, start: Sequence[str], direction: Direction, edges: Iterable[Edge], truncated: str | None
+        self,
+        tenant_id: str,
+        start: Sequence[str],
+        direction: Direction,
+        edges: Iterable[Edge],
+        truncated: str | None,
     ) -> Lineage:
         edges = list(edges)
         ids = dict.fromkeys([*start, *(node for edge in edges for node in (edge.source, edge.target))])

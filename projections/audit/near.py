@@ -3,8 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
-from projections.audit.sql import SQL
 from ledger.store.reader import Reader
+from projections.audit.sql import SQL
 
 SHOWN_MAX = 3
 LIKENESS_MIN = 0.6

@@ -30,12 +30,16 @@ class Point:
                 found=f"position {self.position}, version {self.version}, time {self.time}",
                 fix="Give one alone",
             )
-        if self.time is not None and self.time.tzinfo is None:
+        if self.time is None:
+            return
+        if self.time.tzinfo is None:
             raise InvalidPoint(
                 f"The time {self.time.isoformat()} names no instant",
                 expected="a time with a zone",
                 fix="Give it one: time.astimezone() takes this machine's",
             )
+        if not 1 < self.time.year < 9999:
+            raise InvalidPoint(f"Nothing happened in the year {self.time.year}", fix="Correct the time")
 
     @classmethod
     def of(cls, given: "int | datetime | Point | None") -> "Point":
@@ -57,7 +61,7 @@ class Point:
         except (ValueError, OverflowError):
             raise InvalidPoint(
                 f"{text[:80]!r} is not a point of the log",
-                expected="a position (17), a version (v4) or a time (2026-11-24T12:00, or with an offset +01:00)",
+                expected="a position (17), a version (v4) or a time (2026-11-24T12:00, or …T12:00+01:00)",
                 fix="Correct it",
             ) from None
 

@@ -1,35 +1,78 @@
 """AuditQueries: answers about one tenant's runs, each folded from its events."""
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 
+from blobstore import BlobNotFound, parse_digest
+from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.events import RecordedEvent
 from ledger.contract.state import GraphState
 from ledger.tenant import Tenant
+from projections.audit import tracing
+from projections.audit.bodies import BODY_BYTES_MAX, BodyChange, body_change
+from projections.audit.diff import RunDiff, artifact_changes, diff_of
 from projections.audit.erasures import Erasure, erasure_of
+from projections.audit.explain import StepExplanation, explanation_of, no_step
+from projections.audit.lineage import Direction, Lineage
 from projections.audit.points import Point
+from projections.audit.replay import Replay, replay
 from projections.audit.runs import RunReader
+from projections.audit.search import SearchPage, Wanted, search
 from projections.audit.state import StateAsOf, graph_state_of, state_as_of
+from projections.audit.statistics import Source, Statistics, statistics
 from projections.audit.tables import RunsAsOf, TableAsOf, runs_at, table_at
 from projections.audit.timeline import Timeline, TimelineBuilder, TimelineEntry
 
+At = int | datetime | Point | None
+"""A position, an aware time or a Point; None is now, or, where a range begins, the first event."""
+
 
 class AuditQueries:
-    """Where a method takes a point, that is a position, an aware datetime or a `Point`; none is now.
-
-    All raise RunNotFound, PositionNotReached, InvalidPoint (a ValueError) and StoreUnavailable.
-    """
+    """Each answer is a pydantic model (docs/audit.md). All methods raise StoreUnavailable; those about one
+    run RunNotFound; those that take a point PositionNotReached and InvalidPoint (a ValueError)."""
 
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
         self._runs = RunReader(tenant)
 
-    async def timeline(self, run_id: str) -> Timeline:
-        """Every event of a run in order, and every attempt."""
+    async def timeline(
+        self,
+        run_id: str,
+        at: At = None,
+        *,
+        step: str | None = None,
+        since: At = None,
+        errors: bool = False,
+    ) -> Timeline:
+        """Every event of a run in order, and every attempt, up to a point; of those only what belongs to
+        `step`, was recorded `since` a point, or is in trouble (`errors`). Raises StepNotFound."""
+        after = await self._runs.position_before(Point.of(since), run_id)
         builder = TimelineBuilder(self._tenant.tenant_id, run_id)
         entries: list[TimelineEntry] = []
-        async for events in self._runs.pages(run_id):
+        async for events in self._runs.pages(run_id, Point.of(at)):
             entries += builder.add(events, await self._runs.erasures(events))
-        return builder.timeline(entries)
+        if step is not None and step not in builder.state.steps:
+            raise no_step(run_id, step, builder.state.steps)
+        return builder.timeline(entries).only(step=step, after=after, errors=errors)
+
+    async def follow(
+        self, run_id: str, *, step: str | None = None, since: At = None, errors: bool = False
+    ) -> AsyncIterator[TimelineEntry]:
+        """The entries of a run's timeline, those that are there and those that come, until the run has ended.
+        Raises RunNotFound where nothing of it is recorded."""
+        after = await self._runs.position_before(Point.of(since), run_id)
+        await self._runs.require(run_id)
+        builder = TimelineBuilder(self._tenant.tenant_id, run_id)
+        async with aclosing(self._tenant.store.subscribe(run_id=run_id)) as events:
+            async for event in events:
+                [entry] = builder.add([event], await self._runs.erasures([event]))
+                if entry.is_wanted(step, after, errors):
+                    yield entry
+                if builder.has_ended:
+                    return
 
     async def state_at(
         self,
@@ -43,7 +86,7 @@ class AuditQueries:
         `time` (by when events were recorded), or, with none of them, now."""
         return graph_state_of(await self._runs.history(run_id, Point(position, version, time)))
 
-    async def state(self, run_id: str, at: int | datetime | Point | None = None) -> StateAsOf:
+    async def state(self, run_id: str, at: At = None) -> StateAsOf:
         """What `state_at` tells, with the point it stands for and what was erased of it."""
         history = await self._runs.history(run_id, Point.of(at))
         return state_as_of(history, await self._erasures(history.erased))
@@ -63,7 +106,7 @@ class AuditQueries:
 
     async def runs_at(
         self,
-        at: int | datetime | Point | None = None,
+        at: At = None,
         *,
         status: str | None = None,
         limit: int = 20,
@@ -76,7 +119,7 @@ class AuditQueries:
     async def table_at(
         self,
         table: str,
-        at: int | datetime | Point | None = None,
+        at: At = None,
         *,
         run_id: str | None = None,
         limit: int = 100,
@@ -84,6 +127,93 @@ class AuditQueries:
         """What a projection table (`runs`, `steps`, `attempts`, …) said at a point: at most `limit` rows
         (10,000) in order of key, of one run where it is given. Raises TableNotFound."""
         return await table_at(self._runs, table, Point.of(at), run_id=run_id, limit=limit)
+
+    async def diff(
+        self, run_id: str, a: At = None, b: At = None, *, other: str | None = None, bodies: bool = False
+    ) -> RunDiff:
+        """What differs between a run at the point `a` and the same run, or `other`, at the point `b`. With
+        `bodies`, also what changed inside each artifact that differs, where it is text or JSON."""
+        one = await self._runs.history(run_id, Point.of(a))
+        another = await self._runs.history(run_id if other is None else other, Point.of(b))
+        found = diff_of(one, another)
+        if bodies:
+            for change in artifact_changes(found):
+                if change.a is not None and change.b is not None:
+                    change.body = await self._body_change(change.a, change.b)
+        return found
+
+    async def explain(self, run_id: str, step_id: str, *, bodies: bool = False) -> StepExplanation:
+        """Everything about one step. With `bodies`, also what each repair changed. Raises StepNotFound."""
+        found = explanation_of(await self._runs.history(run_id), step_id)
+        if bodies:
+            for repair in found.repairs:
+                repair.change = await self._body_change(repair.before, repair.after)
+        return found
+
+    async def lineage(
+        self, digest_or_path: str, *, direction: Direction = "both", depth: int | None = None
+    ) -> Lineage:
+        """What an artifact was made from (`up`) and what was made from it (`down`), `depth` artifacts far.
+        A digest may be given by its first six digits or more. The tables lead to runs, whose events answer.
+        Raises ArtifactNotFound."""
+        return await tracing.lineage(self._runs, digest_or_path, direction, depth)
+
+    async def search(
+        self,
+        *,
+        run_id: str | None = None,
+        types: Sequence[str] | None = None,
+        step_id: str | None = None,
+        actor: str | None = None,
+        category: str | None = None,
+        text: str | None = None,
+        since: At = None,
+        until: At = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> SearchPage:
+        """One page of events, the newest first; `before` takes the `next` of the page before. Raises
+        InvalidSearch."""
+        names = None if types is None else tuple(map(str, types))
+        return await search(
+            self._runs,
+            Wanted(run_id, names, step_id, actor, category, text),
+            since=Point.of(since),
+            until=Point.of(until),
+            before=before,
+            limit=limit,
+        )
+
+    async def statistics(
+        self, *, since: At = None, until: At = None, source: Source = "tables"
+    ) -> Statistics:
+        """Failures, retries, durations and repairs of a range of time, or of positions. `source="events"`
+        folds every event and gives the same numbers."""
+        return await statistics(self._runs, since=Point.of(since), until=Point.of(until), source=source)
+
+    async def replay(self, run_id: str, folder: Path, at: At = None) -> Replay:
+        """Writes the run's state and bodies as of a point into `folder`. Raises FolderRefused."""
+        point = Point.of(at)
+        history = await self._runs.history(run_id, point)
+        assert history.last is not None
+        # What is recorded meanwhile is in none of the three.
+        upto = history.last.position
+        state = state_as_of(history, await self._erasures(history.erased))
+        return await replay(folder, history, state, await self.timeline(run_id, upto), self._tenant.blobs)
+
+    async def _body_change(self, before: ArtifactRef, after: ArtifactRef) -> BodyChange:
+        if max(before.size_bytes, after.size_bytes) > BODY_BYTES_MAX:
+            return BodyChange(
+                kind="too_large", before_bytes=before.size_bytes, after_bytes=after.size_bytes
+            )
+        one, other = await self._body(before), await self._body(after)
+        return await asyncio.to_thread(body_change, one, other, after.content_type)
+
+    async def _body(self, ref: ArtifactRef) -> bytes | None:
+        try:
+            return await self._tenant.blobs.get(parse_digest(ref.digest))
+        except BlobNotFound:
+            return None
 
     async def _erasures(self, erased: list[RecordedEvent]) -> list[Erasure]:
         records = await self._runs.erasures(erased)

@@ -7,8 +7,8 @@
     DIR/older/VERSION/RUN/STEP/NAME    the versions before it
     DIR/unplaced/DIGEST                what has a path that is no artifact path of the tenant's
 
-The folder appears whole or not at all: it is written beside its place and renamed into it. No name in an event
-can lead out of it: names hold no slash, and those that are no names lie under their digest.
+The folder appears whole or not at all: it is written beside its place and renamed into it. No name in an
+event can lead out of it: names hold no slash, and those that are no names lie under their digest.
 """
 
 import asyncio
@@ -172,7 +172,7 @@ async def _whole_folder(folder: Path) -> AsyncIterator[Path]:
     try:
         yield beside
         try:
-            os.rename(beside, target)  # noqa: PTH104  (Path.rename may replace a file on some systems)
+            os.rename(beside, target)
         except OSError as error:
             raise _refused(folder, f"somebody else filled it meanwhile ({error.strerror})") from error
     except BaseException:

@@ -1,7 +1,7 @@
 """RunReader: the events of one run up to a point, a page in memory at a time, or an error that helps."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ledger.contract.events import RecordedEvent
 from ledger.errors import PositionNotReached, RunNotFound
@@ -27,21 +27,28 @@ class RunReader:
             history.add(events)
         return history
 
-    async def pages(self, run_id: str, point: Point = NOW) -> AsyncIterator[list[RecordedEvent]]:
+    async def pages(
+        self, run_id: str, point: Point = NOW, limit: int = PAGE_EVENTS
+    ) -> AsyncIterator[list[RecordedEvent]]:
         """The run's events in order. Raises RunNotFound where it has none, PositionNotReached where it
         has none up to `point`, or the point lies beyond the head."""
         upto = await self.position_of(point, run_id)
         version, found = -1, False
         while events := await self.tenant.store.read_run(
-            run_id, upto, after_version=version, limit=PAGE_EVENTS
+            run_id, upto, after_version=version, limit=limit
         ):
             found = True
             yield events
-            if len(events) < PAGE_EVENTS:
+            if len(events) < limit:
                 break
             version = events[-1].version
         if not found:
             raise await self._nothing_of(run_id, upto)
+
+    async def require(self, run_id: str) -> None:
+        """Raises RunNotFound where nothing of the run is recorded."""
+        async for _ in self.pages(run_id, limit=1):
+            return
 
     async def erasures(self, events: list[RecordedEvent]) -> dict[int, RecordedEvent]:
         return await erasures_of(self.tenant.reader, events)
@@ -55,6 +62,22 @@ class RunReader:
         if point.position is not None:
             await self._require_reached(point.position)
         return point.position
+
+    async def bounds(self, since: Point, until: Point, last: int) -> tuple[int, int]:
+        """The positions of a range, the first exclusive. Never beyond `last`."""
+        upto = await self.position_of(until)
+        return await self.position_before(since), last if upto is None else min(upto, last)
+
+    async def position_before(self, since: Point, run_id: str | None = None) -> int:
+        """The last position that a range beginning at `since` leaves out; 0 where it leaves out none."""
+        if since.time is not None:
+            # The log's clock ticks in microseconds.
+            return await self.position_at(since.time - timedelta(microseconds=1))
+        position = await self.position_of(since, run_id)
+        return 0 if position is None else position - 1
+
+    async def projected_position(self) -> int:
+        return await self.tenant.projected_position()
 
     async def position_at(self, time: datetime) -> int:
         """The last position recorded at or before `time`; 0 where none was."""

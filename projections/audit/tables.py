@@ -126,5 +126,7 @@ async def _position(reader: RunReader, point: Point, run_id: str | None) -> int:
 def _row_type(table: str) -> type[Row]:
     if table in _TABLES:
         return _TABLES[table]
-    listed = ", ".join(_TABLES)
-    raise TableNotFound(f"There is no table {table[:80]!r}", fix=did_you_mean(table, _TABLES, f"There are {listed}"))
+    raise TableNotFound(
+        f"There is no table {table[:80]!r}",
+        fix=did_you_mean(table, _TABLES, f"There are {', '.join(_TABLES)}"),
+    )

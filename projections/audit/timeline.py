@@ -67,6 +67,13 @@ class TimelineEntry:
         """A failure, a loss, a cancellation, or a fact that does not fit."""
         return self.event_type in _TROUBLES or bool(self.anomalies)
 
+    def is_wanted(self, step: str | None, after: int, errors: bool) -> bool:
+        return (
+            (step is None or self.step_id == step)
+            and self.position > after
+            and (not errors or self.is_trouble)
+        )
+
 
 @dataclass(slots=True)
 class AttemptSpan:
@@ -107,25 +114,14 @@ class Timeline(Answer):
     attempts: list[AttemptSpan]
     entries: list[TimelineEntry]
 
-    def only(
-        self, *, step: str | None = None, since: datetime | None = None, errors: bool = False
-    ) -> "Timeline":
-        """The same run with fewer entries and attempts: of one step, recorded at or after `since`, or
-        those in trouble (failed, lost, cancelled or odd)."""
-        entries = [
-            entry
-            for entry in self.entries
-            if (step is None or entry.step_id == step)
-            and (since is None or entry.recorded_at >= since)
-            and (not errors or entry.is_trouble)
-        ]
+    def only(self, *, step: str | None = None, after: int = 0, errors: bool = False) -> "Timeline":
+        """The same run with fewer entries, and the attempts that one of them begins or ends: of one step,
+        after a position, or those in trouble (failed, lost, cancelled or odd)."""
+        if step is None and after == 0 and not errors:
+            return self
+        entries = [entry for entry in self.entries if entry.is_wanted(step, after, errors)]
         kept = {entry.position for entry in entries}
-        attempts = [
-            span
-            for span in self.attempts
-            if (step is None or span.step_id == step)
-            and (not (errors or since is not None) or kept & {span.started_position, span.ended_position})
-        ]
+        attempts = [span for span in self.attempts if kept & {span.started_position, span.ended_position}]
         return self.model_copy(update={"entries": entries, "attempts": attempts})
 
 

@@ -135,11 +135,11 @@ async def _whole_digest(reader: RunReader, given: str) -> str:
     if not _HEX.fullmatch(digest) or not PREFIX_CHARS_MIN <= len(digest) <= DIGEST_CHARS:
         raise ArtifactNotFound(
             f"{given[:100]!r} is neither a digest nor an artifact's path",
-            expected=f"{DIGEST_CHARS} hex digits, or the first {PREFIX_CHARS_MIN} or more of them; or {ROOT}/…",
+            expected=f"{DIGEST_CHARS} hex digits, or at least the first {PREFIX_CHARS_MIN}; or {ROOT}/…",
             fix="`daicho timeline` shows a run's artifacts",
         )
     rows = await reader.tenant.reader.fetch(SQL["digests_with_prefix"], digest, digest + "g")
-    found = [row["digest"] for row in rows]
+    found: list[str] = [row["digest"] for row in rows]
     if len(found) == 1:
         return found[0]
     if not found:
