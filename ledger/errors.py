@@ -12,6 +12,7 @@ __all__ = [
     "ErasureRefused",
     "EventConflict",
     "FolderRefused",
+    "InvalidArtifact",
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
@@ -77,6 +78,10 @@ class InvalidName(DaichoError, ValueError):
 
 class InvalidEvent(DaichoError, ValueError):
     """An event's payload is malformed; nothing was sent."""
+
+
+class InvalidArtifact(InvalidEvent):
+    """A body or a content type that cannot be an artifact's; nothing was recorded."""
 
 
 class InvalidErasure(DaichoError, ValueError):

@@ -50,8 +50,11 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
  WHERE position > $1 AND position <= $2 AND event_type = 'payload.erased'
  ORDER BY position
 
--- name: newest_digest
-SELECT digest FROM projection.artifacts WHERE path = $1 ORDER BY first_position DESC LIMIT 1
+-- name: blob_usage
+-- One row per body: a body may be recorded at many paths.
+SELECT count(*), coalesce(sum(size_bytes), 0)::bigint,
+       coalesce(sum(size_bytes * recorded), 0)::bigint, coalesce(sum(recorded), 0)::bigint
+  FROM (SELECT max(size_bytes) AS size_bytes, count(*) AS recorded FROM projection.artifacts GROUP BY digest) AS bodies
 
 -- name: first_checkpoint
 INSERT INTO projection.checkpoints (name, position, updated_at) VALUES ($1, 0, now())

@@ -4,7 +4,17 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import doctoring, erasing, prompting, reading, tailing, writing
+from ledger.cli import (
+    auditing,
+    blobs,
+    doctoring,
+    erasing,
+    prompting,
+    reading,
+    searching,
+    tailing,
+    writing,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -39,6 +49,6 @@ for command in (
     erasing.erase,
     doctoring.doctor,
     reading.status,
-    reading.blob,
+    blobs.blob,
 ):
     main.add_command(command)

@@ -22,8 +22,8 @@ from ledger.cli.running import (
     runs_async,
     tenant_option,
 )
-from projections.audit.lineage import Direction
 from projections.audit import ANSWERS, AuditQueries, Point, TimelineEntry, schema_of
+from projections.audit.lineage import Direction
 
 _ENTRY = TypeAdapter(TimelineEntry)
 run_argument = click.argument("run_id", metavar="RUN")

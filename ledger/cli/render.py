@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -99,6 +100,19 @@ def duration(milliseconds: int | None, *, sign: str = "") -> str:
 
 def count(number: int) -> str:
     return str(number) if number else ""
+
+
+def size(number: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def usage_cells(usage: dict[str, Any] | None) -> tuple[str, str]:
+    """What a tenant's bodies take, and how often a stored byte is used."""
+    return ("", "") if usage is None else (size(usage["stored_bytes"]), f"{usage['dedup_ratio']:.2f}x")
 
 
 def first_line(text: str) -> str:

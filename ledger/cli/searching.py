@@ -15,8 +15,8 @@ from ledger.cli.running import (
 )
 from ledger.contract.errors import ErrorCategory
 from projections.audit import AuditQueries, Point, SearchPage
-from projections.audit.statistics import Source
 from projections.audit.search import LIMIT_MAX, FoundEvent
+from projections.audit.statistics import Source
 
 CATEGORIES = [kind.value for kind in ErrorCategory if kind.name.isupper()]
 

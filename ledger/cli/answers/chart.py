@@ -21,7 +21,7 @@ _BAR, _WAITED, _UNKNOWN = "█", "░", "?"
 
 
 def chart(found: Timeline, width: int) -> list[Text]:
-    """Lines of at most `width` characters. Attempts without a start are left out: nobody knows their place."""
+    """Lines of at most `width` characters. Attempts whose start nobody recorded are left out."""
     spans = [span for span in found.attempts if span.started_at is not None]
     if not spans:
         return []
