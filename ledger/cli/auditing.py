@@ -147,9 +147,7 @@ async def table(
 )
 @json_option
 @runs_async
-async def replay(
-    run_id: str, tenant_id: str | None, at: Point | None, folder: Path, as_json: bool
-) -> int:
+async def replay(run_id: str, tenant_id: str | None, at: Point | None, folder: Path, as_json: bool) -> int:
     """Write the state, the timeline and the artifacts of RUN, as of a point, into a folder.
 
     Every body is hashed on its way; exit code 1 where one is missing or corrupt.

@@ -48,4 +48,3 @@ def reports(found: Any) -> list[Report]:
 
 def failure(found: Any) -> Failure | None:
     return Failure.model_validate(found) if found else None
-

@@ -166,9 +166,7 @@ def _step_diff(step_id: str, a: RunHistory, b: RunHistory) -> StepDiff:
         if (one and getattr(one, name)) != (other and getattr(other, name))
     ]
     differs += [name for name, found in (("outputs", outputs), ("artifacts", artifacts)) if found]
-    return StepDiff(
-        step_id=step_id, a=one, b=other, differs=differs, outputs=outputs, artifacts=artifacts
-    )
+    return StepDiff(step_id=step_id, a=one, b=other, differs=differs, outputs=outputs, artifacts=artifacts)
 
 
 def _step_side(step_id: str, history: RunHistory) -> StepSide | None:
@@ -217,9 +215,7 @@ def _artifacts(step_id: str, history: RunHistory) -> dict[str, Reference]:
     for row in history.state.artifacts.values():
         if row.producer_step_id == step_id:
             newest[row.path] = row
-    return {
-        row.name: reference_of(row) for row in newest.values() if (row.path, row.digest) not in named
-    }
+    return {row.name: reference_of(row) for row in newest.values() if (row.path, row.digest) not in named}
 
 
 def reference_of(row: ArtifactRow) -> Reference:

@@ -191,4 +191,3 @@ def _between(maker: AttemptRow | None, reader: AttemptRow) -> int | None:
 
 def _mapping(value: Any) -> dict[str, Any] | None:
     return dict(value) if value else None
-

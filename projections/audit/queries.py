@@ -203,9 +203,7 @@ class AuditQueries:
 
     async def _body_change(self, before: ArtifactRef, after: ArtifactRef) -> BodyChange:
         if max(before.size_bytes, after.size_bytes) > BODY_BYTES_MAX:
-            return BodyChange(
-                kind="too_large", before_bytes=before.size_bytes, after_bytes=after.size_bytes
-            )
+            return BodyChange(kind="too_large", before_bytes=before.size_bytes, after_bytes=after.size_bytes)
         one, other = await self._body(before), await self._body(after)
         return await asyncio.to_thread(body_change, one, other, after.content_type)
 

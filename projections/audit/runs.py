@@ -34,9 +34,7 @@ class RunReader:
         has none up to `point`, or the point lies beyond the head."""
         upto = await self.position_of(point, run_id)
         version, found = -1, False
-        while events := await self.tenant.store.read_run(
-            run_id, upto, after_version=version, limit=limit
-        ):
+        while events := await self.tenant.store.read_run(run_id, upto, after_version=version, limit=limit):
             found = True
             yield events
             if len(events) < limit:

@@ -228,9 +228,7 @@ class RepairTally:
 
     counts: dict[tuple[str, str | None], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
-    def add(
-        self, repairs: Iterable[tuple[str, int, Any]], reports: Mapping[str, Sequence[Spoken]]
-    ) -> None:
+    def add(self, repairs: Iterable[tuple[str, int, Any]], reports: Mapping[str, Sequence[Spoken]]) -> None:
         """Repairs by run, position and details; reports by run, in order of position."""
         for run_id, position, details in repairs:
             if not details or "kind" not in details:

@@ -166,9 +166,7 @@ class TimelineBuilder:
     def _add(self, event: RecordedEvent, records: Mapping[int, RecordedEvent]) -> TimelineEntry:
         state = self.state
         fold(state, event)
-        odd = [
-            Anomaly(row.code, row.message) for row in state.take_touched() if isinstance(row, AnomalyRow)
-        ]
+        odd = [Anomaly(row.code, row.message) for row in state.take_touched() if isinstance(row, AnomalyRow)]
         if self._first is None:
             self._first = event.timestamp
         payload = event.payload or {}

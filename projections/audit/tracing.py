@@ -28,9 +28,7 @@ class Start:
     run_id: str
 
 
-async def lineage(
-    reader: RunReader, digest_or_path: str, direction: Direction, depth: int | None
-) -> Lineage:
+async def lineage(reader: RunReader, digest_or_path: str, direction: Direction, depth: int | None) -> Lineage:
     starts = await _starts(reader, digest_or_path)
     tracer = _Tracer(reader)
     for start in starts:
@@ -118,9 +116,7 @@ def _run_of(path: str) -> str | None:
 async def _starts(reader: RunReader, digest_or_path: str) -> list[Start]:
     if digest_or_path.startswith(f"{ROOT}/"):
         run_id = _run_of(digest_or_path) or ""
-        rows = await reader.tenant.reader.fetch(
-            SQL["artifacts_at_path"], run_id, digest_or_path, STARTS_MAX
-        )
+        rows = await reader.tenant.reader.fetch(SQL["artifacts_at_path"], run_id, digest_or_path, STARTS_MAX)
         if not rows:
             raise await _no_path(reader, digest_or_path)
     else:

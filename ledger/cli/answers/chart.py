@@ -1,8 +1,8 @@
 """A Gantt chart in text: a row per attempt, what it waited for before it, and how long it took.
 
-    outline #1  ██                              120 ms
-    draft   #1    ████                          340 ms
-    draft   #2    ····░░██████                  510 ms   (░ waited to be tried again)
+outline #1  ██                              120 ms
+draft   #1    ████                          340 ms
+draft   #2    ····░░██████                  510 ms   (░ waited to be tried again)
 """
 
 from datetime import datetime, timedelta
@@ -77,5 +77,3 @@ def _label(span: AttemptSpan) -> str:
     if len(name) > LABEL_CHARS_MAX:
         name = f"{name[: LABEL_CHARS_MAX - 1]}…"
     return f"{name} #{span.ordinal}"
-
-
