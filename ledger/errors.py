@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "ConnectionLimitReached",
+    "ArchiveDamaged",
+    "ArchiveExists",
+    "ArchiveUnreadable",
+    "ArchiveUnwritable",
     "DaichoError",
     "EmbeddedServerError",
     "EmitterClosed",
@@ -15,6 +20,7 @@ __all__ = [
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
+    "InvalidFilter",
     "InvalidName",
     "InvalidProjection",
     "InvalidPromptPack",
@@ -24,12 +30,14 @@ __all__ = [
     "LlmKeyMissing",
     "LlmNotFound",
     "MigrationNeeded",
+    "NoServerForTenant",
     "NoModelForStep",
     "PositionNotReached",
     "PriceUnavailable",
     "ProjectionBehind",
     "ProjectionNotFound",
     "ProjectionNotLoaded",
+    "ProjectionOutdated",
     "ProjectionStopped",
     "ProjectionTablesDiffer",
     "PromptNotFound",
@@ -42,11 +50,17 @@ __all__ = [
     "RebuildRunning",
     "RunNotFound",
     "RunNotStarted",
+    "ServerConflict",
+    "ServerNotFound",
     "SettingsError",
     "StoreError",
     "StoreUnavailable",
+    "TenantBusy",
     "TenantConflict",
+    "TenantCopyDiffers",
+    "TenantKept",
     "TenantMismatch",
+    "TenantMoving",
     "TenantNotFound",
     "TenantSuspended",
     "VersionConflict",
@@ -66,6 +80,10 @@ class StoreUnavailable(DaichoError):
     ends with this error may have been recorded; repeating it with the same event ids is safe."""
 
     retryable = True
+
+
+class ConnectionLimitReached(StoreUnavailable):
+    """All connections this process may have to a server are at work, and none came free in time."""
 
 
 class StoreError(DaichoError):
@@ -110,6 +128,18 @@ class EmitterClosed(DaichoError):
 
 class LedgerClosed(DaichoError):
     """The ledger was closed; open it again."""
+
+
+class ServerNotFound(DaichoError, LookupError):
+    """No database server with this name is in the catalogue."""
+
+
+class ServerConflict(DaichoError):
+    """A database server with this name or at this address is in the catalogue already."""
+
+
+class NoServerForTenant(DaichoError):
+    """No database server takes the new tenant: the one named, or none of all. Nothing was made."""
 
 
 class TenantNotFound(DaichoError, LookupError):
@@ -229,6 +259,10 @@ class ProjectionStopped(DaichoError):
     """The projector met an event it could not project and stopped there."""
 
 
+class InvalidFilter(DaichoError, ValueError):
+    """A listing was asked for by something that no run can have."""
+
+
 class InvalidProjection(DaichoError, ValueError):
     """A projection's class that cannot work: its name, its tables or their columns."""
 
@@ -243,6 +277,40 @@ class ProjectionNotLoaded(DaichoError):
 
 class ProjectionTablesDiffer(DaichoError):
     """The tables of a projection are there and not as its row classes say, or partly missing."""
+
+
+class TenantMoving(DaichoError):
+    """The tenant is being moved to another server: writers wait, and go on there."""
+
+    retryable = True
+
+
+class TenantBusy(DaichoError):
+    """Something else is under way with this tenant; nothing was changed."""
+
+
+class TenantKept(DaichoError):
+    """A tenant is not deleted before it was exported as it is now, or its owner said that it need not be."""
+
+
+class TenantCopyDiffers(DaichoError):
+    """A tenant's copy is not equal to what it was copied from; the copy is not used."""
+
+
+class ArchiveExists(DaichoError):
+    """There is a file where an archive was to be written; it is left as it is."""
+
+
+class ArchiveUnwritable(DaichoError):
+    """An archive could not be written to its end; no file of its name is there."""
+
+
+class ArchiveUnreadable(DaichoError, ValueError):
+    """A file that is no archive of a tenant, or one of a format that this version does not know."""
+
+
+class ArchiveDamaged(DaichoError):
+    """An archive that is not as it was exported; nothing of it is used."""
 
 
 class ProjectionOutdated(DaichoError, RuntimeError):
