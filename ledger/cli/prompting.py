@@ -18,7 +18,11 @@ from ledger.prompts import PromptPack, check_pack_id
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 by_option = click.option(
-    "--by", metavar="WHO", default=this_actor, help="Who decides; recorded.", show_default="this account@machine"
+    "--by",
+    metavar="WHO",
+    default=this_actor,
+    show_default="this account@machine",
+    help="Who decides; recorded.",
 )
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
