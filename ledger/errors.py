@@ -8,6 +8,7 @@ from blobstore.errors import DaichoError
 __all__ = [
     "AnswerTooLarge",
     "ArtifactNotFound",
+    "ConnectionLimitReached",
     "ArchiveDamaged",
     "ArchiveExists",
     "ArchiveUnreadable",
@@ -22,6 +23,7 @@ __all__ = [
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
+    "InvalidFilter",
     "InvalidName",
     "InvalidPoint",
     "InvalidProjection",
@@ -33,12 +35,14 @@ __all__ = [
     "LlmKeyMissing",
     "LlmNotFound",
     "MigrationNeeded",
+    "NoServerForTenant",
     "NoModelForStep",
     "PositionNotReached",
     "PriceUnavailable",
     "ProjectionBehind",
     "ProjectionNotFound",
     "ProjectionNotLoaded",
+    "ProjectionOutdated",
     "ProjectionStopped",
     "ProjectionTablesDiffer",
     "PromptNotFound",
@@ -51,6 +55,8 @@ __all__ = [
     "RebuildRunning",
     "RunNotFound",
     "RunNotStarted",
+    "ServerConflict",
+    "ServerNotFound",
     "SettingsError",
     "StepNotFound",
     "StoreError",
@@ -81,6 +87,10 @@ class StoreUnavailable(DaichoError):
     ends with this error may have been recorded; repeating it with the same event ids is safe."""
 
     retryable = True
+
+
+class ConnectionLimitReached(StoreUnavailable):
+    """All connections this process may have to a server are at work, and none came free in time."""
 
 
 class StoreError(DaichoError):
@@ -125,6 +135,18 @@ class EmitterClosed(DaichoError):
 
 class LedgerClosed(DaichoError):
     """The ledger was closed; open it again."""
+
+
+class ServerNotFound(DaichoError, LookupError):
+    """No database server with this name is in the catalogue."""
+
+
+class ServerConflict(DaichoError):
+    """A database server with this name or at this address is in the catalogue already."""
+
+
+class NoServerForTenant(DaichoError):
+    """No database server takes the new tenant: the one named, or none of all. Nothing was made."""
 
 
 class TenantNotFound(DaichoError, LookupError):
@@ -270,6 +292,10 @@ class RebuildRunning(DaichoError):
 
 class ProjectionStopped(DaichoError):
     """The projector met an event it could not project and stopped there."""
+
+
+class InvalidFilter(DaichoError, ValueError):
+    """A listing was asked for by something that no run can have."""
 
 
 class InvalidProjection(DaichoError, ValueError):

@@ -1,10 +1,11 @@
-"""Points of the log as options: `--at 17`, `--at v4`, `--since 2026-11-24T12:00`."""
+"""Points of the log as options: `--at 17`, `--at v4`, `--since 2026-11-24T12:00`, `--since 2h`."""
 
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from ledger.cli.times import TimeOrAge, is_age
 from ledger.errors import InvalidPoint
 from projections.audit import Point
 
@@ -18,6 +19,8 @@ class PointType(click.ParamType[Point]):
         if isinstance(value, Point):
             return value
         try:
+            if is_age(str(value)):
+                return Point(time=TimeOrAge().convert(value, param, ctx))
             return Point.parse(str(value))
         except InvalidPoint as error:
             expected = f"; expected {error.expected}" if error.expected else ""
@@ -29,7 +32,7 @@ at_option: Decorator = click.option(
     "--at",
     type=POINT,
     metavar="POINT",
-    help="As of a position (17), a run's version (v4) or a time (ISO 8601; without an offset, here).",
+    help="As of a position (17), a run's version (v4) or a time (ISO 8601, or an age: 2h).",
 )
 
 

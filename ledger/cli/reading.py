@@ -1,4 +1,4 @@
-"""Commands that read the tables: runs, status."""
+"""The command that tells how all tenants stand."""
 
 from typing import Any
 
@@ -6,38 +6,13 @@ import click
 
 from ledger.cli import render
 from ledger.cli.running import (
-    catch_up,
     json_option,
     open_ledger,
-    open_tenant,
     out,
     print_json,
     runs_async,
-    tenant_option,
 )
-from projections.listing import blob_usage, list_runs
-from projections.rows import columns
-
-STATUSES = ["running", "succeeded", "failed", "cancelled", "not_started"]
-
-
-@click.command()
-@tenant_option
-@click.option("--status", type=click.Choice(STATUSES), help="Only runs with this status.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
-@json_option
-@runs_async
-async def runs(tenant_id: str | None, status: str | None, limit: int, as_json: bool) -> None:
-    """List runs, the newest first."""
-    async with open_tenant(tenant_id) as tenant:
-        await catch_up(tenant)
-        found = await list_runs(tenant, status=status, limit=limit)
-    if as_json:
-        print_json([{name: getattr(run, name) for name in columns(type(run))} for run in found])
-    elif found:
-        out.print(render.runs_table(found))
-    else:
-        out.print("No runs yet." if status is None else f"No runs that are {status}.")
+from projections.listing import blob_usage
 
 
 @click.command()

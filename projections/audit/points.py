@@ -66,11 +66,12 @@ class Point:
             ) from None
 
     def __str__(self) -> str:
+        """What `parse` reads; empty for now."""
         if self.position is not None:
-            return f"position {self.position}"
+            return str(self.position)
         if self.version is not None:
-            return f"version {self.version}"
-        return "now" if self.time is None else self.time.isoformat()
+            return f"v{self.version}"
+        return "" if self.time is None else self.time.isoformat()
 
 
 NOW = Point()

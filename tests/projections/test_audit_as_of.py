@@ -157,11 +157,11 @@ async def test_where_there_was_nothing_it_says_so_and_names_what_is_like_it(tena
         await audit.timeline("artikle-17")
     with pytest.raises(RunNotFound, match="`daicho runs` lists them"):
         await audit.state("zzz")
-    with pytest.raises(PositionNotReached, match=r"There is no position 99\. Expected a position from 1 to 8"):
+    with pytest.raises(PositionNotReached, match=r"no position 99\. Expected a position from 1 to 8"):
         await audit.state("article-17", 99)
     with pytest.raises(PositionNotReached, match=r"no version 9\. Expected a version from 1 to 8"):
         await audit.state("article-17", Point(version=9))
-    with pytest.raises(PositionNotReached, match=r"had no event at that point\. Expected position 1 or later"):
+    with pytest.raises(PositionNotReached, match=r"no event at that point\. Expected position 1 or later"):
         await audit.state("article-17", datetime(2020, 1, 1, tzinfo=UTC))
     with pytest.raises(PositionNotReached, match="Version 1 of which run"):
         await audit.runs_at(Point(version=1))
@@ -180,6 +180,7 @@ async def test_where_there_was_nothing_it_says_so_and_names_what_is_like_it(tena
 )
 def test_points_are_read_from_text(text: str, point: Point) -> None:
     assert Point.parse(text) == point
+    assert Point.parse(str(point)) == point
 
 
 @pytest.mark.parametrize("text", ["", "-1", "v", "v-1", "yesterday", "9" * 30, "0001-01-01", "2026-13-01"])

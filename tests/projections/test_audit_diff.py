@@ -51,7 +51,8 @@ def test_two_runs_differ_in_attempts_reports_outputs_and_artifacts_of_the_steps_
 
     [draft] = found.steps
     assert (draft.step_id, draft.differs) == ("draft", ["attempts", "reports", "outputs", "artifacts"])
-    assert draft.a and draft.b
+    assert draft.a
+    assert draft.b
     assert (draft.a.attempts[0].model, draft.b.attempts[0].model) == ("m", "n")
     assert (draft.a.reports[0].passed, draft.b.reports[0].passed) == (True, False)
     assert [change.name for change in (*draft.outputs, *draft.artifacts)] == ["output", "notes.md"]
@@ -74,7 +75,8 @@ def test_one_run_at_two_points_differs_in_what_came_between() -> None:
         "status": ("running", "succeeded")
     }
     [draft] = found.steps
-    assert draft.a and draft.b
+    assert draft.a
+    assert draft.b
     assert (draft.a.status, draft.b.status) == ("failed", "succeeded")
     assert [attempt.error_message for attempt in draft.b.attempts] == ["no answer", None]
     assert [(change.name, change.a is None) for change in (*draft.outputs, *found.outputs)] == [

@@ -90,7 +90,7 @@ def test_who_read_what_the_step_made_waited_for_it() -> None:
 
 
 def test_an_unknown_step_is_refused_with_what_is_like_it() -> None:
-    with pytest.raises(StepNotFound, match="no step 'drafft'.*Did you mean 'draft'"):
+    with pytest.raises(StepNotFound, match=r"no step 'drafft'.*Did you mean 'draft'"):
         _explain(History().run_started().step_started("draft"), "drafft")
     with pytest.raises(StepNotFound, match="It has no steps"):
         _explain(History().run_started(), "draft")

@@ -1,4 +1,4 @@
-"""Lineage: up to what an artifact was made from, down to what was made from it, through repairs, across runs."""
+"""Lineage: what an artifact was made from and what was made from it, through repairs and across runs."""
 
 import pytest
 from builder import RUN, TENANT, History, ref

@@ -94,7 +94,8 @@ def test_the_chart_has_a_row_per_attempt_in_its_place() -> None:
     assert [line.split("  ")[0] for line in lines[1:]] == ["draft #1", "draft #2", "draft #3", "late #1"]
     begins = [min(line.find(mark) for mark in "█░?" if mark in line) for line in lines[1:]]
     assert begins == sorted(begins)
-    assert "░" in lines[2] and "?" in lines[2]
+    assert "░" in lines[2]
+    assert "?" in lines[2]
     assert all(len(line) <= 100 for line in lines)
 
 
