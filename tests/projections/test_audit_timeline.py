@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ledger import Event, Tenant
 from ledger.cli.answers.chart import chart
-from ledger.cli.answers.timeline import timeline_view
+from ledger.cli.answers.timeline import timeline_view, what
 from projections.audit import AuditQueries, Timeline
 from projections.audit.timeline import timeline_of
 
@@ -21,7 +21,7 @@ def _timeline(history: History, run_id: str = RUN) -> Timeline:
 
 def _troubled() -> History:
     """One of everything, a second apart: a failure, a wait, a loss, a repair, an anomaly."""
-    prompt = {"name": "draft", "version": 2}
+    prompt = {"name": "draft", "version": 2, "digest": "d" * 64}
     return (
         History()
         .run_started(pipeline="article")
@@ -68,6 +68,20 @@ def test_every_attempt_has_a_span_with_what_it_waited_for() -> None:
     assert (spans[0].model, spans[0].prompt, spans[0].worker) == ("m-large", "draft v2", "w-1")
     assert (spans[1].retry_wait_ms, spans[1].ended_at, spans[1].duration_ms) == (2_000, None, None)
     assert spans[2].queue_ms == 1_000
+
+
+def test_every_step_tells_the_packs_version_and_digest_and_its_prompts() -> None:
+    found = _timeline(_troubled())
+    pack = (PACK["pack_id"], str(PACK["version"]), PACK["digest"])
+
+    starts = [entry for entry in found.entries if entry.event_type == "step.started"]
+    assert len(starts) == len(found.attempts) == 4
+    for told in (*starts, *found.attempts):
+        assert (told.prompt_pack_id, told.prompt_pack_version, told.prompt_pack_digest) == pack
+    assert [span.prompt_digest for span in found.attempts] == ["d" * 64, None, None, None]
+    assert [entry.prompt_digest for entry in starts] == ["d" * 64, None, None, None]
+    shown = what(starts[1]).plain
+    assert shown.startswith(f"pack {pack[0]} v{pack[1]} {pack[2][:12]}")
 
 
 def test_of_one_step_or_in_trouble_or_after_a_position() -> None:
