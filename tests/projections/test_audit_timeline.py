@@ -4,7 +4,7 @@ import asyncio
 
 from builder import PACK, RUN, TENANT, History, error, ref
 from event_strategies import recorded_histories
-from hypothesis import given
+from hypothesis import given, settings
 from rich.console import Console
 
 from ledger import Event, Tenant
@@ -113,6 +113,7 @@ def test_the_chart_has_a_row_per_attempt_in_its_place() -> None:
     assert all(len(line) <= 100 for line in lines)
 
 
+@settings(deadline=None)
 @given(recorded_histories())
 def test_whatever_was_recorded_it_is_told_and_drawn(history: History) -> None:
     for run_id in {event.run_id for event in history.events}:
