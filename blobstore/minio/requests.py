@@ -8,6 +8,7 @@ from minio.datatypes import Part
 from minio.error import S3Error
 
 from blobstore.digest import Digest
+from blobstore.minio.client import HASH
 from blobstore.minio.errors import BadAnswer
 
 CHECKSUM = "x-amz-checksum-sha256"
@@ -24,7 +25,7 @@ def put(
     """PutObject, with the digest for the server to check. False where a condition among the headers
     failed."""
     checksum = base64.b64encode(bytes.fromhex(digest)).decode()
-    sent: Headers = {"Content-Type": "application/octet-stream", CHECKSUM: checksum, **headers}
+    sent: Headers = {"Content-Type": "application/octet-stream", CHECKSUM: checksum, HASH: digest, **headers}
     try:
         answer = client._execute("PUT", bucket, key, body=body, headers=sent, no_body_trace=True)
     except S3Error as error:

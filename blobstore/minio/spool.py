@@ -25,6 +25,9 @@ class Body(Protocol):
     def size(self) -> int: ...
 
     @property
+    def is_in_memory(self) -> bool: ...
+
+    @property
     def digest(self) -> Digest: ...
 
     def part(self, start: int, length: int) -> bytes:
@@ -33,7 +36,9 @@ class Body(Protocol):
 
 
 class BytesBody:
-    """Implements Body."""
+    """Implements Body. Made in a thread, where the content is large: it is hashed."""
+
+    is_in_memory = True
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -68,6 +73,10 @@ class Spool:
         else:
             with _told():
                 _write_all(self._file, block)
+
+    @property
+    def is_in_memory(self) -> bool:
+        return self._file is None
 
     @property
     def digest(self) -> Digest:

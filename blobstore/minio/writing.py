@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from blobstore.minio.connection import MinioConnection
 
 SENT_UNASKED_BYTES_MAX = 256 << 10
-SINGLE_PUT_BYTES_MAX = 16 << 20
+SINGLE_PUT_BYTES_MAX = 64 << 20
+SPOOLED_PUT_BYTES_MAX = 16 << 20  # of what is not in memory yet
 
 _CREATE_ONLY = {"If-None-Match": "*"}
 
@@ -42,7 +43,8 @@ class Writing:
         if unasked and await self._send(body, _CREATE_ONLY):
             return
         if not await self._is_renewed(body):
-            await (self._send(body) if body.size <= SINGLE_PUT_BYTES_MAX else self._send_parts(body))
+            most = SINGLE_PUT_BYTES_MAX if body.is_in_memory else SPOOLED_PUT_BYTES_MAX
+            await (self._send(body) if body.size <= most else self._send_parts(body))
 
     async def _is_renewed(self, body: Body) -> bool:
         young = self._connection.renewed_seconds
@@ -53,7 +55,8 @@ class Writing:
     async def _send(self, body: Body, condition: dict[str, str] | None = None) -> bool:
         """PUT, True where it was stored; False where the condition failed."""
         lock, key = self._connection.object_lock, self._objects.key(body.digest)
-        content = body.part(0, body.size)
+        read = partial(body.part, 0, body.size)
+        content = read() if body.is_in_memory else await self._connection.call_once(read)
         headers = {**(lock.headers(datetime.now(UTC)) if lock else {}), **(condition or {})}
         return await self._connection.call(
             lambda client: requests.put(client, self._objects.bucket, key, content, body.digest, headers)

@@ -9,15 +9,15 @@ import pytest
 from scripted_server import Answer, s3_error, scripted_server
 from test_s3 import ABSENT, NOW, closed_port, store_at
 
-from blobstore import BlobAccessDenied, BlobStore, BlobStoreUnavailable, digest_of
+from blobstore import BlobAccessDenied, BlobStoreUnavailable, digest_of
 from blobstore.minio import spool as spool_
 from blobstore.minio.connection import PARTS_AT_ONCE_MAX
 from blobstore.minio.requests import PART_BYTES, PART_BYTES_MAX, PARTS_MAX, part_bytes_for
 from blobstore.minio.spool import SPOOLED_BYTES_MAX, Spool
-from blobstore.minio.writing import SINGLE_PUT_BYTES_MAX
+from blobstore.minio.writing import SPOOLED_PUT_BYTES_MAX
 from tests.blobstore.conftest import Bucket
 
-LARGE = b"0123456789abcdef" * ((SINGLE_PUT_BYTES_MAX + PART_BYTES) // 16)  # three parts
+LARGE = b"0123456789abcdef" * ((SPOOLED_PUT_BYTES_MAX + PART_BYTES) // 16)  # as a stream, three parts
 DIGEST = digest_of(LARGE)
 BEGUN = Answer(200, b"<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>")
 PART = Answer(200, headers=(("ETag", '"e"'),))
@@ -29,22 +29,38 @@ async def stream(body: bytes, length: int = 1 << 20) -> AsyncIterator[bytes]:
         yield body[start : start + length]
 
 
-async def put_of(store: BlobStore, kind: str) -> str:
-    return await store.put(LARGE if kind == "bytes" else stream(LARGE))
-
-
-either_kind = pytest.mark.parametrize("kind", ["bytes", "a stream"])
-
-
-@either_kind
+@pytest.mark.parametrize("kind", ["bytes", "a stream"])
 async def test_a_large_body_arrives_whole_at_every_server(bucket: Bucket, kind: str) -> None:
     connection = bucket.connection()
     store = connection.store("large")
-    assert await put_of(store, kind) == DIGEST
+    assert await store.put(LARGE if kind == "bytes" else stream(LARGE)) == DIGEST
     assert await store.verify(DIGEST) == len(LARGE)
     assert await store.clear_unfinished(0) == 0
     await store.delete(DIGEST)
     await connection.close()
+
+
+async def test_what_is_in_memory_goes_in_one_put_and_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minio.api.sha256_hash", _nothing_but_empty)
+    with scripted_server(ABSENT, Answer(200)) as script:
+        async with store_at(script.endpoint) as store:
+            assert await store.put(LARGE) == DIGEST
+    assert script.methods == ["GET", "PUT"]
+    assert script.headers[1]["x-amz-content-sha256"] == DIGEST
+    assert script.headers[1]["content-length"] == str(len(LARGE))
+
+
+def _nothing_but_empty(body: bytes | None) -> str:
+    assert not body, "hashed a second time"
+    return digest_of(b"")
+
+
+async def test_what_is_in_memory_and_exceeds_one_put_goes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blobstore.minio.writing.SINGLE_PUT_BYTES_MAX", len(LARGE) - 1)
+    with scripted_server(ABSENT, BEGUN, PART, PART, PART, COMPLETED) as script:
+        async with store_at(script.endpoint) as store:
+            assert await store.put(LARGE) == DIGEST
+    assert script.methods == ["GET", "POST", "PUT", "PUT", "PUT", "POST"]
 
 
 async def test_parts_are_numbered_sent_whole_and_completed_in_order() -> None:
@@ -63,16 +79,15 @@ async def test_a_part_that_fails_for_a_moment_is_sent_again_alone() -> None:
     busy = s3_error(503, "SlowDown")
     with scripted_server(ABSENT, BEGUN, PART, busy, PART, PART, COMPLETED) as script:
         async with store_at(script.endpoint) as store:
-            await store.put(LARGE)
+            await store.put(stream(LARGE))
     assert script.methods.count("PUT") == 4
 
 
-@either_kind
-async def test_an_upload_that_fails_is_aborted_and_told_as_what_it_is(kind: str) -> None:
+async def test_an_upload_that_fails_is_aborted_and_told_as_what_it_is() -> None:
     with scripted_server(ABSENT, BEGUN, s3_error(403, "AccessDenied")) as script:
         async with store_at(script.endpoint) as store:
             with pytest.raises(BlobAccessDenied):
-                await put_of(store, kind)
+                await store.put(stream(LARGE))
     assert script.methods[-1] == "DELETE"
     assert script.requests[-1].endswith("?uploadId=u1")
 
@@ -80,7 +95,7 @@ async def test_an_upload_that_fails_is_aborted_and_told_as_what_it_is(kind: str)
 async def test_an_upload_that_is_cancelled_is_aborted(bucket: Bucket) -> None:
     connection = bucket.connection()
     store = connection.store("cancelled")
-    putting = asyncio.create_task(store.put(LARGE * 4))
+    putting = asyncio.create_task(store.put(stream(LARGE * 2)))
     while not putting.done() and not await _unfinished(bucket, "cancelled"):
         await asyncio.sleep(0.01)
     putting.cancel()
@@ -103,7 +118,7 @@ async def test_a_completion_whose_answer_was_lost_is_checked_by_reading() -> Non
     busy, gone = s3_error(503, "SlowDown"), s3_error(404, "NoSuchUpload")
     with scripted_server(ABSENT, BEGUN, PART, PART, PART, busy, gone, there) as script:
         async with store_at(script.endpoint) as store:
-            assert await store.put(LARGE) == DIGEST
+            assert await store.put(stream(LARGE)) == DIGEST
     assert script.methods[-3:] == ["POST", "POST", "GET"]
 
 
@@ -112,7 +127,7 @@ async def test_an_upload_that_somebody_aborted_is_no_blob() -> None:
     with scripted_server(ABSENT, BEGUN, PART, PART, PART, gone, ABSENT) as script:
         async with store_at(script.endpoint) as store:
             with pytest.raises(BlobStoreUnavailable, match="aborted"):
-                await store.put(LARGE)
+                await store.put(stream(LARGE))
 
 
 async def test_a_completion_that_says_ok_and_then_fails_is_a_failure() -> None:
@@ -120,23 +135,23 @@ async def test_a_completion_that_says_ok_and_then_fails_is_a_failure() -> None:
     with scripted_server(ABSENT, BEGUN, PART, PART, PART, failed) as script:
         async with store_at(script.endpoint) as store:
             with pytest.raises(BlobStoreUnavailable, match="put together"):
-                await store.put(LARGE)
+                await store.put(stream(LARGE))
 
 
 async def test_no_more_parts_than_stated_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     held, most = 0, 0
-    part = spool_.BytesBody.part
+    part = Spool.part
 
-    def counted(body: spool_.BytesBody, start: int, length: int) -> bytes:
+    def counted(body: Spool, start: int, length: int) -> bytes:
         nonlocal held, most
         held += 1
         most = max(most, held)
         return part(body, start, length)
 
-    monkeypatch.setattr(spool_.BytesBody, "part", counted)
+    monkeypatch.setattr(Spool, "part", counted)
     with scripted_server(s3_error(503, "SlowDown")) as script:
         async with store_at(script.endpoint) as store:
-            puts = [asyncio.create_task(store.put(LARGE)) for _ in range(4)]
+            puts = [asyncio.create_task(store.put(stream(LARGE))) for _ in range(4)]
             await asyncio.wait(puts)
     assert all(isinstance(put.exception(), BlobStoreUnavailable) for put in puts)
     assert most <= PARTS_AT_ONCE_MAX
