@@ -4,7 +4,18 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import blobs, doctoring, erasing, listing, llm, prompting, reading, tailing, writing
+from ledger.cli import (
+    blobs,
+    doctoring,
+    erasing,
+    following,
+    listing,
+    llm,
+    prompting,
+    reading,
+    tailing,
+    writing,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -24,6 +35,7 @@ for command in (
     prompting.prompts,
     llm.llm,
     tailing.tail,
+    following.follow,
     listing.runs,
     reading.timeline,
     reading.state,
