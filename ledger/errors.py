@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "AnswerTooLarge",
+    "ArtifactNotFound",
+    "ConnectionLimitReached",
     "ArchiveDamaged",
     "ArchiveExists",
     "ArchiveUnreadable",
@@ -15,20 +18,24 @@ __all__ = [
     "EmitterClosed",
     "ErasureRefused",
     "EventConflict",
+    "FolderRefused",
     "InvalidArtifact",
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
     "InvalidFilter",
     "InvalidName",
+    "InvalidPoint",
     "InvalidProjection",
     "InvalidPromptPack",
+    "InvalidSearch",
     "InvalidUsage",
     "LedgerClosed",
     "LlmInUse",
     "LlmKeyMissing",
     "LlmNotFound",
     "MigrationNeeded",
+    "NoServerForTenant",
     "NoModelForStep",
     "PositionNotReached",
     "PriceUnavailable",
@@ -48,9 +55,13 @@ __all__ = [
     "RebuildRunning",
     "RunNotFound",
     "RunNotStarted",
+    "ServerConflict",
+    "ServerNotFound",
     "SettingsError",
+    "StepNotFound",
     "StoreError",
     "StoreUnavailable",
+    "TableNotFound",
     "TenantBusy",
     "TenantConflict",
     "TenantCopyDiffers",
@@ -76,6 +87,10 @@ class StoreUnavailable(DaichoError):
     ends with this error may have been recorded; repeating it with the same event ids is safe."""
 
     retryable = True
+
+
+class ConnectionLimitReached(StoreUnavailable):
+    """All connections this process may have to a server are at work, and none came free in time."""
 
 
 class StoreError(DaichoError):
@@ -122,6 +137,18 @@ class LedgerClosed(DaichoError):
     """The ledger was closed; open it again."""
 
 
+class ServerNotFound(DaichoError, LookupError):
+    """No database server with this name is in the catalogue."""
+
+
+class ServerConflict(DaichoError):
+    """A database server with this name or at this address is in the catalogue already."""
+
+
+class NoServerForTenant(DaichoError):
+    """No database server takes the new tenant: the one named, or none of all. Nothing was made."""
+
+
 class TenantNotFound(DaichoError, LookupError):
     """No tenant with this id is in the catalogue."""
 
@@ -148,6 +175,34 @@ class RunNotFound(DaichoError, LookupError):
 
 class PositionNotReached(DaichoError, ValueError):
     """The position asked for lies beyond the head, or before the run's first event."""
+
+
+class InvalidPoint(DaichoError, ValueError):
+    """What should name a position, a version or a time does not."""
+
+
+class InvalidSearch(DaichoError, ValueError):
+    """What is sought can stand in no event."""
+
+
+class StepNotFound(DaichoError, LookupError):
+    """The run has recorded nothing of this step."""
+
+
+class ArtifactNotFound(DaichoError, LookupError):
+    """The tenant has recorded no artifact with this digest or path, or several that begin like it."""
+
+
+class TableNotFound(DaichoError, LookupError):
+    """No projection table has this name."""
+
+
+class AnswerTooLarge(DaichoError):
+    """The answer would take more than its stated bound."""
+
+
+class FolderRefused(DaichoError):
+    """A folder to write into is not empty, cannot be made, or is no folder; nothing was written."""
 
 
 class RunNotStarted(DaichoError):

@@ -63,7 +63,6 @@ class Projector:
         """Whether the database could not be reached at the last attempt."""
         self._is_eager = is_eager
         self._store = store
-        self._connection: Connection | None = None
         self._states: OrderedDict[str, State] = OrderedDict()
         self._position: int | None = None
         self._version: int | None = None
@@ -115,18 +114,21 @@ class Projector:
     async def project_batch(self) -> int:
         """Projects up to 1,000 events in one transaction; returns how many. A batch that cannot be
         projected is done event by event, so that all events before the culprit are in the tables."""
-        connection = await self._connected()
         if self._position is None:
-            self._position = await self._found_checkpoint(connection)
+            async with self._store.database.lease(Role.PROJECTOR) as connection:
+                self._position = await self._found_checkpoint(connection)
         limit = 1 if self._position < self._one_by_one_upto else BATCH_EVENTS_MAX
         events = await self._store.read(self._position, limit)
         if not events:
             return 0
         try:
-            done = await self._commit(connection, events)
+            async with self._store.database.lease(Role.PROJECTOR) as connection:
+                done = await self._commit(connection, events)
+        except StoreUnavailable:
+            self._forget()
+            raise
         except Exception as error:
             self._forget()
-            connection.terminate()
             self._raise_if_unavailable(error)
             if len(events) == 1:
                 raise await self._stopped_at(events[0], error) from error
@@ -144,8 +146,8 @@ class Projector:
         return len(events)
 
     async def close(self) -> None:
-        if self._connection is not None and not self._connection.is_closed():
-            await self._connection.close(timeout=5)
+        """Forgets what it holds in memory; connections it has only while it works."""
+        self._forget()
 
     async def _commit(self, connection: Connection, events: Sequence[RecordedEvent]) -> bool:
         async with connection.transaction():
@@ -193,11 +195,6 @@ class Projector:
     async def _load_missing(self, connection: Connection, run_ids: set[str]) -> None:
         missing = [run_id for run_id in run_ids if run_id not in self._states]
         self._states.update(await load_states(connection, self.projection, missing))
-
-    async def _connected(self) -> Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self._store.database.connect(Role.PROJECTOR)
-        return self._connection
 
     async def _found_checkpoint(self, connection: Connection) -> int:
         try:
@@ -247,11 +244,11 @@ class Projector:
         """Beside the checkpoint, where other processes read it. Where the database cannot be reached, what
         is lost is a note: whoever projects next stops at the same event."""
         try:
-            connection = await self._connected()
-            reason = stopped.reason[:STOP_REASON_CHARS_MAX].replace("\x00", "")
-            await connection.execute(
-                _SQL["note_stop"], self.projection.name, stopped.position - 1, stopped.position, reason
-            )
+            async with self._store.database.lease(Role.PROJECTOR) as connection:
+                reason = stopped.reason[:STOP_REASON_CHARS_MAX].replace("\x00", "")
+                await connection.execute(
+                    _SQL["note_stop"], self.projection.name, stopped.position - 1, stopped.position, reason
+                )
         except DaichoError as error:
             log.warning("projection_stop_not_noted", tenant_id=self._store.tenant_id, problem=error.problem)
         except POSTGRES_ERRORS as error:

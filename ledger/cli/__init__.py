@@ -5,6 +5,7 @@ from importlib.metadata import version
 import click
 
 from ledger.cli import (
+    auditing,
     blobs,
     doctoring,
     erasing,
@@ -13,6 +14,7 @@ from ledger.cli import (
     llm,
     prompting,
     reading,
+    searching,
     tailing,
     writing,
 )
@@ -37,8 +39,16 @@ for command in (
     tailing.tail,
     following.follow,
     listing.runs,
-    reading.timeline,
-    reading.state,
+    auditing.timeline,
+    auditing.state,
+    auditing.table,
+    auditing.explain,
+    auditing.diff,
+    auditing.lineage,
+    auditing.replay,
+    searching.search,
+    searching.stats,
+    auditing.schema,
     writing.rebuild,
     writing.verify,
     erasing.erase,
