@@ -2,7 +2,7 @@
 
 from projections.definition import Projection, StreamRows
 from projections.projector import Projector
-from projections.rebuild import RebuildReport, rebuild
+from projections.rebuilding import RebuildReport, rebuild
 from projections.verify import VerifyReport, verify
 
 __all__ = ["Projection", "Projector", "RebuildReport", "StreamRows", "VerifyReport", "rebuild", "verify"]

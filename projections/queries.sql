@@ -18,9 +18,6 @@ UPDATE projection.checkpoints SET position = $3, updated_at = now()
 INSERT INTO projection.checkpoints (name, position, updated_at) VALUES ($1, $2, now())
     ON CONFLICT (name) DO UPDATE SET position = excluded.position, updated_at = excluded.updated_at
 
--- name: try_rebuild_lock
-SELECT pg_try_advisory_xact_lock(hashtextextended('daicho.rebuild', 0))
-
 -- name: head
 SELECT position FROM ledger.head
 
@@ -37,6 +34,9 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
   FROM ledger.events
  WHERE position > $1 AND position <= $2 AND event_type = 'payload.erased'
  ORDER BY position
+
+-- name: stream_is_there
+SELECT EXISTS (SELECT FROM ledger.events WHERE stream_id = $1)
 
 -- name: newest_digest
 SELECT digest FROM projection.artifacts WHERE path = $1 ORDER BY first_position DESC LIMIT 1
