@@ -9,6 +9,7 @@ __all__ = [
     "EmitterClosed",
     "ErasureRefused",
     "EventConflict",
+    "InvalidArtifact",
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
@@ -72,6 +73,10 @@ class InvalidName(DaichoError, ValueError):
 
 class InvalidEvent(DaichoError, ValueError):
     """An event's payload is malformed; nothing was sent."""
+
+
+class InvalidArtifact(InvalidEvent):
+    """A body or a content type that cannot be an artifact's; nothing was recorded."""
 
 
 class InvalidErasure(DaichoError, ValueError):
@@ -192,3 +197,7 @@ class ProjectionNotLoaded(DaichoError):
 
 class ProjectionTablesDiffer(DaichoError):
     """The tables of a projection are there and not as its row classes say, or partly missing."""
+
+
+class ProjectionOutdated(DaichoError, RuntimeError):
+    """The tables of a projection were filled by another version of it."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ledger.artifacts import JSON, ArtifactStore
+from ledger.artifacts import ArtifactStore
+from ledger.bodies.body import Content
 from ledger.contract.artifact_ref import ArtifactPath, ArtifactRef
 from ledger.contract.context import ExecutionContext, derive_event_id
 from ledger.contract.errors import StepError
@@ -53,9 +54,11 @@ class Step:
         return content
 
     async def put(
-        self, content: bytes | str, name: str, content_type: str = JSON, *, is_output: bool = True
+        self, content: Content, name: str, content_type: str | None = None, *, is_output: bool = True
     ) -> ArtifactRef:
-        """Store `content` under this run and step. It becomes an output of the step, named as the
+        """Store `content` under this run and step: bytes, str, a Path, an async iterator of bytes, a pydantic
+        model or a JSON value; equal values are one blob. Its type is, in this order, `content_type`, what the
+        name's extension says, what the kind of content says. It becomes an output of the step, named as the
         file is (`output.json` is the output named `output`), unless `is_output` is False."""
         path = ArtifactPath(self.context.tenant_id, self.context.run_id, self.context.step_id, name)
         ref = await self._recording.artifacts.put(

@@ -3,6 +3,6 @@
 from projections.definition import Projection, StreamRows
 from projections.projector import Projector
 from projections.rebuilding import RebuildReport, rebuild
-from projections.verify import VerifyReport, verify
+from projections.verifying import VerifyReport, verify
 
 __all__ = ["Projection", "Projector", "RebuildReport", "StreamRows", "VerifyReport", "rebuild", "verify"]

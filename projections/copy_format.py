@@ -8,7 +8,7 @@ Integers are int8, floats float8, times microseconds since 2000-01-01 UTC (int8)
 all numbers big-endian. Source: PostgreSQL documentation, COPY, Binary Format.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from operator import attrgetter, call
 from struct import Struct
@@ -22,6 +22,8 @@ HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
 
 Encoder = Callable[[Row], bytes]
+RecordEncoder = Callable[[Iterable[Any]], bytes]
+Field = Callable[[Any], bytes]
 
 _NULL = b"\xff\xff\xff\xff"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -34,21 +36,28 @@ _int8 = Struct(">iq").pack
 _float8 = Struct(">id").pack
 _BOOL = {None: _NULL, False: b"\x00\x00\x00\x01\x00", True: b"\x00\x00\x00\x01\x01"}
 
+
 _encoders: dict[type[Row], Encoder] = {}
+_record_encoders: dict[type[Row], RecordEncoder] = {}
 
 
 def encoder_of(row_type: type[Row]) -> Encoder:
     """The function that writes a row of this class as one tuple."""
-    made = _encoders.get(row_type)
-    if made is None:
-        made = _encoders[row_type] = _encoder(row_type)
-    return made
+    if row_type not in _encoders:
+        _encoders[row_type] = _encoder(row_type)
+    return _encoders[row_type]
+
+
+def record_encoder_of(row_type: type[Row]) -> RecordEncoder:
+    """The same for a row as the database gives it: its columns in order, JSON as the text that is stored."""
+    if row_type not in _record_encoders:
+        _record_encoders[row_type] = _record_encoder(row_type)
+    return _record_encoders[row_type]
 
 
 def _encoder(row_type: type[Row]) -> Encoder:
     named = columns(row_type)
-    head = Struct(">h").pack(len(named))
-    fields = [_field(kinds_of(annotation)) for annotation in named.values()]
+    head, fields = _head(row_type), _fields(row_type, _json)
     if len(named) == 1:
         [name], [field] = named, fields
         return lambda row: head + field(getattr(row, name))
@@ -57,11 +66,24 @@ def _encoder(row_type: type[Row]) -> Encoder:
     return lambda row: head + join(map(call, fields, values(row)))
 
 
-def _field(kinds: frozenset[Any]) -> Callable[[Any], bytes]:
+def _record_encoder(row_type: type[Row]) -> RecordEncoder:
+    head, fields = _head(row_type), _fields(row_type, _Texts().__getitem__)
+    return lambda record: head + b"".join(map(call, fields, record))
+
+
+def _head(row_type: type[Row]) -> bytes:
+    return Struct(">h").pack(len(columns(row_type)))
+
+
+def _fields(row_type: type[Row], json: Field) -> list[Field]:
+    return [_field(kinds_of(annotation), json) for annotation in columns(row_type).values()]
+
+
+def _field(kinds: frozenset[Any], json: Field) -> Field:
     if str in kinds:
         return _Texts().__getitem__
     if Json in kinds:
-        return _json
+        return json
     if datetime in kinds:
         return _Times().__getitem__
     if bool in kinds:

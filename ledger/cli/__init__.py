@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import doctoring, erasing, prompting, reading, tailing, writing
+from ledger.cli import blobs, doctoring, erasing, projecting, prompting, reading, tailing, writing
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -26,11 +26,11 @@ for command in (
     reading.runs,
     reading.timeline,
     reading.state,
-    writing.rebuild,
-    writing.verify,
+    projecting.rebuild,
+    projecting.verify,
     erasing.erase,
     doctoring.doctor,
     reading.status,
-    reading.blob,
+    blobs.blob,
 ):
     main.add_command(command)

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.state import GraphState
+from projections import VerifyReport
 from projections.audit.erasures import Erasure
 from projections.audit.timeline import Timeline, TimelineEntry
 from projections.rows import RunRow
-from projections.verify import VerifyReport
 
 STATUS_STYLES = {
     "succeeded": "green",
@@ -194,6 +194,19 @@ def duration(milliseconds: int | None, *, sign: str = "") -> str:
 
 def count(number: int) -> str:
     return str(number) if number else ""
+
+
+def size(number: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def usage_cells(usage: dict[str, Any] | None) -> tuple[str, str]:
+    """What a tenant's bodies take, and how often a stored byte is used."""
+    return ("", "") if usage is None else (size(usage["stored_bytes"]), f"{usage['dedup_ratio']:.2f}x")
 
 
 def _what(entry: TimelineEntry) -> Text:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from blobstore.errors import (
     BlobAccessDenied,
+    BlobCorrupt,
     BlobStoreMissing,
     BlobStoreUnavailable,
     DaichoError,
@@ -68,6 +69,8 @@ async def _coroutine(answer: Awaitable[int | None]) -> int | None:
 def tell(error: DaichoError) -> int:
     """Prints the error for people; returns the exit code."""
     err.print(f"[bold red]daicho:[/] {_escape(str(error))}")
+    if isinstance(error, BlobCorrupt):
+        return CHECK_FAILED
     return OUT_OF_REACH if isinstance(error, _OUT_OF_REACH) else WRONG_USAGE
 
 

@@ -54,13 +54,15 @@ class PromptName(Part):
 
 
 class Engine(Part):
-    """Where the engine that drives a step (Temporal, LangGraph) keeps its own record of it."""
+    """Where the engine that drives a step (Temporal, LangGraph) keeps its own record of it.
+    `scheduled_at` is when it offered this attempt to workers."""
 
     name: str | None = None
     workflow_id: str | None = None
     workflow_run_id: str | None = None
     activity_id: str | None = None
     queue: str | None = None
+    scheduled_at: AwareTime | None = None
 
 
 class Usage(Part):

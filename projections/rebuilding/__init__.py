@@ -12,15 +12,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from ledger.errors import ProjectionNotFound, RebuildRunning, StoreError
+from ledger.errors import RebuildRunning, StoreError
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role
 from ledger.tenant import Tenant
 from projections.core import CORE
-from projections.definition import Projection
+from projections.definition import Projection, row_types_of
 from projections.digests import TableDigest
+from projections.rebuilding.checkpoint import sound_checkpoint
 from projections.rebuilding.filling import Digests, Fill
 from projections.rebuilding.new_tables import (
     NewTable,
@@ -33,7 +34,6 @@ from projections.rebuilding.one_run import repair_run
 from projections.rebuilding.report import Progress, RebuildReport, fact, rows_and_digests
 from projections.rebuilding.swapping import Swap
 from projections.rows import Row
-from projections.table_making import require_tables
 from projections.workers import perform, ranges_of, workers_for
 
 __all__ = ["Progress", "RebuildReport", "rebuild"]
@@ -63,7 +63,7 @@ async def rebuild(
     """
     if table is not None and run_id is not None:
         raise ValueError("table or run_id, not both")
-    work = _Rebuild(tenant, projection, _row_types(projection, table), workers, progress)
+    work = _Rebuild(tenant, projection, row_types_of(projection, table), workers, progress)
     try:
         async with _only_one(tenant, projection) as holder:
             report = await (work.replace(holder) if run_id is None else work.repair(holder, run_id))
@@ -71,17 +71,6 @@ async def rebuild(
         raise store_error(error, "rebuilding", tenant.database.server.name) from error
     await tenant.emitter.emit(fact(report))
     return report
-
-
-def _row_types(projection: Projection[Any], table: str | None) -> Sequence[type[Row]]:
-    row_types = [row_type for row_type in projection.tables if table in {None, row_type.TABLE}]
-    if not row_types:
-        raise ProjectionNotFound(
-            f"The projection {projection.name!r} has no table {table!r}",
-            expected=f"one of {', '.join(row_type.TABLE for row_type in projection.tables)}",
-            fix="Correct the name; nothing was changed",
-        )
-    return row_types
 
 
 @asynccontextmanager
@@ -163,15 +152,7 @@ class _Rebuild:
         head: int = await connection.fetchval(_SHARED_SQL["head"])
         if self._is_whole:
             return head, head
-        await require_tables(connection, self._projection)
-        position: int | None = await connection.fetchval(_SHARED_SQL["checkpoint"], self._projection.name)
-        if position is None or position > head:
-            raise StoreError(
-                f"The checkpoint of projection {self._projection.name!r} is missing or ahead of the log",
-                expected=f"a position up to {head}",
-                found=str(position),
-                fix="Rebuild the whole projection, not one table; nothing was changed",
-            )
+        position = await sound_checkpoint(connection, self._projection)
         return position, position
 
     async def _refuse_views(self, connection: Connection) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 from ledger.store.event_store import recorded_event
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
-from projections.copy_format import encoder_of
+from projections.copy_format import record_encoder_of
 from projections.definition import Projection
 from projections.projector import streams_to_fold_again
 from projections.rebuilding.filling import Copying, Digests
 from projections.rebuilding.new_tables import NewTable
-from projections.rows import Row, columns, from_record
+from projections.rows import Row, columns
 from projections.table_sql import SCHEMA, listed
 from projections.workers.job import Folded
 from projections.workers.reading import folded, pages_of_streams
@@ -32,7 +32,8 @@ async def catch_up(
     between: tuple[int, int],
     tell: Folded,
 ) -> None:
-    """Brings `tables` and `digests` from the first position to the second. `connection` is in a transaction."""
+    """Brings `tables` and `digests` from the first position to the second. `connection` is
+    in a transaction."""
     streams = await _streams(connection, tenant_id, between)
     for some in _parts(streams):
         for table in tables:
@@ -66,5 +67,5 @@ async def _delete(connection: Connection, table: NewTable, streams: Sequence[str
         f'DELETE FROM {SCHEMA}."{table.name}" WHERE run_id = ANY($1) RETURNING {listed(columns(row_type))}',
         streams,
     )
-    encode = encoder_of(row_type)
-    return [encode(from_record(row_type, row)) for row in rows]
+    encode = record_encoder_of(row_type)
+    return [encode(row) for row in rows]

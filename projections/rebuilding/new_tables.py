@@ -5,7 +5,6 @@ They stand in the schema `projection` under names that no projection can have, `
 where the token is of one rebuild. What a rebuild that was killed left behind is known by these names.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -17,6 +16,7 @@ from projections.definition import Projection
 from projections.rows import Row
 from projections.table_making import create_unkeyed, differs
 from projections.table_sql import SCHEMA, listed, qualified
+from projections.workers import together
 
 _SQL = load_statements("projections.rebuilding", "queries.sql")
 DROP_SECONDS = 30
@@ -91,18 +91,16 @@ def _key(row_type: type[Row], table: str) -> Index:
 async def build_indexes(connections: Sequence[Connection], tables: Sequence[NewTable]) -> None:
     """Makes the indexes of filled tables, as many at a time as there are connections, and gathers
     the planner's statistics."""
-    waiting = iter([(table, index) for table in tables for index in table.indexes])
+    waiting = iter([index for table in tables for index in table.indexes])
 
     async def build(connection: Connection) -> None:
-        for table, index in waiting:
+        for index in waiting:
             await connection.execute(index.statement)
             if index.comment is not None:
                 said = index.comment.replace("'", "''")
                 await connection.execute(f"COMMENT ON INDEX {SCHEMA}.\"{index.new_name}\" IS '{said}'")
 
-    async with asyncio.TaskGroup() as group:
-        for connection in connections:
-            group.create_task(build(connection))
+    await together(build(connection) for connection in connections)
     for table in tables:
         for index in table.indexes:
             if index.constraint is not None:

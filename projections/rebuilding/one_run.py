@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from ledger.errors import RunNotFound, StoreError
+from ledger.errors import RunNotFound
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from projections.definition import Projection
+from projections.rebuilding.checkpoint import sound_checkpoint
 from projections.rebuilding.filling import Copying, Digests
-from projections.table_making import require_tables
 from projections.table_sql import delete_by_run
 from projections.workers.job import Folded
 from projections.workers.reading import folded, pages_of_streams
@@ -19,17 +19,9 @@ async def repair_run(
     connection: Connection, projection: Projection[Any], tenant_id: str, run_id: str, tell: Folded
 ) -> tuple[int, Digests]:
     """Returns the checkpoint and the digests of the run's rows. Raises RunNotFound, ProjectionStopped."""
-    await require_tables(connection, projection)
     async with connection.transaction():
-        position = await connection.fetchval(_SQL["lock_checkpoint"], projection.name)
-        head = await connection.fetchval(_SQL["head"])
-        if position is None or position > head:
-            raise StoreError(
-                f"The checkpoint of projection {projection.name!r} is missing or ahead of the log",
-                expected=f"a position up to {head}",
-                found=str(position),
-                fix="Rebuild the whole projection; nothing was changed",
-            )
+        await connection.fetch(_SQL["lock_checkpoint"], projection.name)
+        position = await sound_checkpoint(connection, projection)
         copying = Copying(connection, {row_type: row_type.TABLE for row_type in projection.tables})
         for row_type in projection.tables:
             await connection.execute(delete_by_run(row_type), [run_id])
@@ -43,5 +35,5 @@ async def repair_run(
         for state in states:
             await copying.add(state)
         await copying.finish()
-        await connection.execute(_SQL["set_checkpoint"], projection.name, position)
+        await connection.execute(_SQL["set_checkpoint"], projection.name, position, projection.version)
     return position, copying.digests

@@ -84,6 +84,3 @@ SELECT l.pid, l.virtualxid, a.backend_xmin::text AS xmin
 SELECT EXISTS (
     SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
      WHERE l.locktype = 'virtualxid' AND l.pid = $1 AND l.virtualxid = $2 AND a.backend_xmin::text = $3)
-
--- name: lock_checkpoint
-SELECT position FROM projection.checkpoints WHERE name = $1 FOR UPDATE

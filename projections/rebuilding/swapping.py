@@ -79,12 +79,15 @@ class Swap:
         transaction = self.holder.transaction()
         await transaction.start()
         try:
-            await self.holder.fetchval(_SQL["lock_checkpoint"], self.projection.name)
+            await self.holder.fetch(_SHARED_SQL["lock_checkpoint"], self.projection.name)
             await self._advance()
             if await self._all_look_afresh() and await self._lock():
                 await self.holder.execute(exchange(self.tables))
                 await self.holder.execute(
-                    _SHARED_SQL["set_checkpoint"], self.projection.name, self.position
+                    _SHARED_SQL["set_checkpoint"],
+                    self.projection.name,
+                    self.position,
+                    self.projection.version,
                 )
                 await transaction.commit()
                 self.held_ms = (time.monotonic() - self._locked_at) * 1e3

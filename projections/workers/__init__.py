@@ -6,7 +6,7 @@ worker   a process that opens the job and then does one range after the other
 """
 
 from projections.workers.job import Job, OpenJob
-from projections.workers.pool import WORKERS_MAX, perform, workers_for
+from projections.workers.pool import WORKERS_MAX, perform, together, workers_for
 from projections.workers.ranges import EVERYTHING, Range, ranges_of
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "WORKERS_MAX",
     "perform",
     "ranges_of",
+    "together",
     "workers_for",
 ]

@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -41,13 +41,18 @@ async def perform(job: Job[R], ranges: Sequence[Range], workers: int, folded: Fo
             for part in waiting:
                 results.append(await opened.perform(part, folded))
         return results
+    await together(_keep_busy(job, waiting, results, folded) for _ in range(min(workers, len(ranges))))
+    return results
+
+
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All at once. The first failure ends the others and is raised as it is."""
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(workers, len(ranges))):
-                group.create_task(_keep_busy(job, waiting, results, folded))
+            for part in work:
+                group.create_task(part)
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
-    return results
 
 
 async def _keep_busy(job: Job[R], waiting: Any, results: list[R], folded: Folded) -> None:

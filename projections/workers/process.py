@@ -23,7 +23,7 @@ def main() -> None:
     os.nice(PATIENCE)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # a print in somebody's fold must not get between the frames
-    gc.set_threshold(100_000, 50, 100)  # states refer to no cycles: looking for some takes a tenth of the time
+    gc.set_threshold(100_000, 50, 100)  # states hold no cycles; looking for some takes a tenth of the time
     asyncio.run(_work(source, sink))
 
 

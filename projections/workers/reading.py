@@ -65,20 +65,21 @@ async def folded(
 
 def pages_of_range(connection: Connection, part: Range, upto: int) -> AsyncIterator[Sequence[Any]]:
     """The events of the range's streams up to position `upto`. `connection` is in a transaction."""
-    if part.upto is None:
-        return _pages(connection, "read_last_range", part.after, upto)
-    return _pages(connection, "read_range", part.after, part.upto, upto)
+    condition, arguments = part.condition("stream_id")
+    where = f"{condition} AND position <= ${len(arguments) + 1}"
+    return _pages(connection, _SQL["read"].replace("true", where), *arguments, upto)
 
 
 def pages_of_streams(
     connection: Connection, stream_ids: Sequence[str], upto: int
 ) -> AsyncIterator[Sequence[Any]]:
     """The events of these streams up to position `upto`. `connection` is in a transaction."""
-    return _pages(connection, "read_streams", stream_ids, upto)
+    where = "stream_id = ANY($1::text[]) AND position <= $2"
+    return _pages(connection, _SQL["read"].replace("true", where), stream_ids, upto)
 
 
 async def _pages(connection: Connection, statement: str, *arguments: Any) -> AsyncIterator[Sequence[Any]]:
-    cursor = await connection.cursor(_SQL[statement], *arguments)
+    cursor = await connection.cursor(statement, *arguments)
     coming = asyncio.ensure_future(cursor.fetch(PAGE_EVENTS))
     try:
         while rows := await coming:

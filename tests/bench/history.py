@@ -20,6 +20,7 @@ from ledger.contract.events import PAYLOAD_MODELS, EventType
 from ledger.store.tenant_database import Role
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+AT = "2026-01-01T00:00:00.123456+00:00"
 STEPS = ("keywords", "outline", "draft", "validate", "links", "render")
 RUNS_AT_ONCE = 300
 COPY_EVENTS = 20_000
@@ -83,7 +84,8 @@ def _records(tenant_id: str, count: int, chance: random.Random) -> Iterator[tupl
         salt = position.to_bytes(16)
         yield (
             position, version[0], at + timedelta(milliseconds=3), at, UUID(int=position), attempt, 1, run_id,
-            event_type.value, step_id, "worker-1", None, data, salt, sha256(_COMMITMENT + salt + data).digest(),
+            event_type.value, step_id, "worker-1", None, data, salt,
+            sha256(_COMMITMENT + salt + data).digest(),
         )  # fmt: skip
 
 
@@ -91,7 +93,8 @@ def _run(tenant_id: str, run_id: str, chance: random.Random) -> Iterator[Said]:
     brief = _ref(tenant_id, run_id, "brief", "brief.json", chance)
     pack = {"pack_id": "house", "version": 7, "digest": "ab" * 32}
     started = {
-        "pipeline": "article", "prompt_pack": pack, "inputs": [brief], "labels": {"customer": "acme", "lang": "en"},
+        "pipeline": "article", "prompt_pack": pack, "inputs": [brief],
+        "labels": {"customer": "acme", "lang": "en"},
         "config": {"model": "m-large", "max_words": 1200},
     }  # fmt: skip
     yield T.RUN_STARTED, None, None, started
@@ -128,11 +131,12 @@ def _run(tenant_id: str, run_id: str, chance: random.Random) -> Iterator[Said]:
         succeeded: dict[str, Any] = {"inputs_read": [last], "outputs": outputs, "duration_ms": 8123}
         if step in {"outline", "draft"}:
             succeeded["usage"] = {
-                "model": "m-large", "input_tokens": 1800, "output_tokens": 950, "cost": "0.0123", "currency": "USD",
+                "model": "m-large", "input_tokens": 1800, "output_tokens": 950, "cost": "0.0123",
+                "currency": "USD",
             }  # fmt: skip
         if step == "validate":
             succeeded["validation_reports"] = [
-                {"validator": "schema", "passed": True, "issues": [], "checked_at": "2026-01-01T00:00:00+00:00"}
+                {"validator": "schema", "passed": True, "issues": [], "checked_at": AT}
             ]
         yield T.STEP_SUCCEEDED, step, attempt, succeeded
         last = outputs[f"{step}.json"]
@@ -147,7 +151,7 @@ def _step_started(last: dict[str, Any]) -> dict[str, Any]:
 def _error(step: str, attempt: int, chance: random.Random) -> dict[str, Any]:
     return {
         "step_id": step, "attempt": attempt, "category": chance.choice(["retryable", "validation_fail"]),
-        "message": "the model's endpoint closed the connection", "occurred_at": "2026-01-01T00:00:00+00:00",
+        "message": "the model's endpoint closed the connection", "occurred_at": AT,
         "details": {"status": 503, "host": "models.example"},
     }  # fmt: skip
 
@@ -155,5 +159,5 @@ def _error(step: str, attempt: int, chance: random.Random) -> dict[str, Any]:
 def _ref(tenant_id: str, run_id: str, step: str, name: str, chance: random.Random) -> dict[str, Any]:
     return {
         "path": f"storage/{tenant_id}/{run_id}/{step}/{name}", "digest": f"{chance.getrandbits(256):064x}",
-        "content_type": "application/json", "size_bytes": 18_211, "created_at": "2026-01-01T00:00:00.123456+00:00",
+        "content_type": "application/json", "size_bytes": 18_211, "created_at": AT,
     }  # fmt: skip
