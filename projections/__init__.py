@@ -3,6 +3,18 @@
 from projections.definition import Projection, StreamRows
 from projections.projector import Projector
 from projections.rebuilding import RebuildReport, rebuild
+from projections.run_listing import RunFilter, RunPage, list_runs
 from projections.verifying import VerifyReport, verify
 
-__all__ = ["Projection", "Projector", "RebuildReport", "StreamRows", "VerifyReport", "rebuild", "verify"]
+__all__ = [
+    "Projection",
+    "Projector",
+    "RebuildReport",
+    "RunFilter",
+    "RunPage",
+    "StreamRows",
+    "VerifyReport",
+    "list_runs",
+    "rebuild",
+    "verify",
+]

@@ -4,7 +4,20 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import blobs, doctoring, erasing, projecting, prompting, reading, tailing, writing
+from ledger.cli import (
+    auditing,
+    blobs,
+    doctoring,
+    erasing,
+    listing,
+    llm,
+    projecting,
+    prompting,
+    reading,
+    searching,
+    tailing,
+    writing,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -22,10 +35,19 @@ for command in (
     writing.migrate,
     writing.emit,
     prompting.prompts,
+    llm.llm,
     tailing.tail,
-    reading.runs,
-    reading.timeline,
-    reading.state,
+    listing.runs,
+    auditing.timeline,
+    auditing.state,
+    auditing.table,
+    auditing.explain,
+    auditing.diff,
+    auditing.lineage,
+    auditing.replay,
+    searching.search,
+    searching.stats,
+    auditing.schema,
     projecting.rebuild,
     projecting.verify,
     erasing.erase,
