@@ -4,6 +4,10 @@ the same call may be tried again, and the message says so to people."""
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "BlobBeingCollected",
+    "BlobCollected",
+    "CollectionRunning",
+    "CollectionStopped",
     "DaichoError",
     "EmbeddedServerError",
     "EmitterClosed",
@@ -17,6 +21,7 @@ __all__ = [
     "InvalidProjection",
     "InvalidPromptPack",
     "LedgerClosed",
+    "ListingOutOfOrder",
     "MigrationNeeded",
     "PositionNotReached",
     "ProjectionBehind",
@@ -32,6 +37,7 @@ __all__ = [
     "RunNotFound",
     "RunNotStarted",
     "SettingsError",
+    "SortingFailed",
     "StoreError",
     "StoreUnavailable",
     "TenantConflict",
@@ -71,6 +77,38 @@ class InvalidName(DaichoError, ValueError):
 
 class InvalidEvent(DaichoError, ValueError):
     """An event's payload is malformed; nothing was sent."""
+
+
+class BlobCollected(DaichoError):
+    """The blob that an artifact.stored refers to was collected as garbage since it was put; the event was not
+    recorded. Putting the content again makes it whole."""
+
+
+class BlobBeingCollected(DaichoError):
+    """The same, and the content could not be put again at once: it is a stream that was read, or the sweep
+    has not come to its end."""
+
+    retryable = True
+
+
+class CollectionRunning(DaichoError):
+    """Another process collects this tenant's garbage."""
+
+    retryable = True
+
+
+class CollectionStopped(DaichoError):
+    """Collecting garbage ended before its time; what was deleted was garbage, and was recorded."""
+
+    retryable = True
+
+
+class ListingOutOfOrder(DaichoError):
+    """A blob store listed what it has in another order than that of digests."""
+
+
+class SortingFailed(DaichoError):
+    """There is no room for the temporary files in which references are sorted."""
 
 
 class InvalidArtifact(InvalidEvent):

@@ -7,9 +7,9 @@ import asyncpg
 
 from ledger.errors import LedgerClosed
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+from ledger.store.tenant_database import CLOSE_SECONDS as CLOSE_SECONDS
 from ledger.store.tenant_database import Role, TenantDatabase
 
-CLOSE_SECONDS = 5.0
 READ_SECONDS_MAX = 60.0
 """A page takes milliseconds. Whoever waits longer waits for a network that lost the way."""
 

@@ -5,10 +5,14 @@ writer     may execute the append functions and nothing else
 projector  owns the projection schema and reads events
 reader     may SELECT
 eraser     may execute the erasing function and nothing else; taken up for one erasure and left again
+collector  may execute the functions of collecting garbage and nothing else
 
 Nobody logs in as any of them: a session is the configured user's and takes a role up at connect.
 """
 
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,6 +24,7 @@ from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection, DatabaseServer
 from ledger.store.statements import load_statements
 
+CLOSE_SECONDS = 5.0
 _SQL = load_statements("ledger.store", "queries.sql")
 
 
@@ -29,6 +34,7 @@ class Role(StrEnum):
     PROJECTOR = "projector"
     READER = "reader"
     ERASER = "eraser"
+    COLLECTOR = "collector"
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,16 @@ class TenantDatabase:
             connection.terminate()
             raise
         return connection
+
+    @asynccontextmanager
+    async def session(self, role: Role) -> AsyncIterator[Connection]:
+        """A connection in `role` for one piece of work, closed after it."""
+        connection = await self.connect(role)
+        try:
+            yield connection
+        finally:
+            with contextlib.suppress(*POSTGRES_ERRORS):  # the server is gone: asyncpg has aborted it
+                await connection.close(timeout=CLOSE_SECONDS)
 
     async def pool(self, role: Role, connections_max: int) -> asyncpg.Pool:
         """A pool that opens connections when they are needed; every one asserts the identity."""
