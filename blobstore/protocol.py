@@ -12,7 +12,7 @@ What a collector of garbage may build on
 - A sweep that deletes only what was last modified before a *grace period* therefore never meets a blob put
   within it, where the grace period exceeds RENEWED_SECONDS plus the longest time from a put to its event.
 - `modified_at` is the store's clock, not the caller's. S3 servers refuse requests that are 15 minutes off.
-- `delete` is unconditional. No S3 server deletes only if unmodified, so between a sweep's last look at a blob
+- `delete` is unconditional: most S3 servers know no "if unmodified". Between a sweep's last look at a blob
   and its `delete` a put may come to renew it; closing that gap is the caller's, by a lock that both take.
 - `iterate(after=...)` resumes a mark or sweep that was stopped; it costs a listing, not a request per blob.
 - `clear_unfinished` removes what puts left that never came to their end: no blobs, so `iterate` lists none.

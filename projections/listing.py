@@ -1,28 +1,14 @@
-"""Listings from the tables: the newest runs of a tenant, the newest version of a path, what bodies take."""
+"""Listings from the tables: the newest version of a path, what bodies take. Runs: run_listing.py."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ledger.store.statements import load_statements
 from ledger.tenant import Tenant
-from projections.rows import ArtifactRow, RunRow, columns, from_record
+from projections.rows import ArtifactRow, columns, from_record
 from projections.table_sql import qualified
 
-LIMIT_MAX = 1_000
 _SQL = load_statements("projections", "queries.sql")
-_COLUMNS = ", ".join(columns(RunRow))
-
-
-async def list_runs(tenant: Tenant, *, status: str | None = None, limit: int = 20) -> list[RunRow]:
-    """The last recorded first; only those with `status` where it is given."""
-    rows = await tenant.reader.fetch(
-        f"SELECT {_COLUMNS} FROM {qualified(RunRow)} WHERE $1::text IS NULL OR status = $1 "
-        "ORDER BY first_position DESC LIMIT $2",
-        status,
-        min(limit, LIMIT_MAX),
-        doing="listing runs",
-    )
-    return [from_record(RunRow, row) for row in rows]
 
 
 async def newest_artifact(tenant: Tenant, path: str) -> ArtifactRow | None:

@@ -1,4 +1,4 @@
-"""Commands that read: runs, timeline, state, status."""
+"""Commands that read: timeline, state, status."""
 
 from datetime import datetime
 from typing import Any
@@ -17,10 +17,7 @@ from ledger.cli.running import (
     tenant_option,
 )
 from projections.audit import AuditQueries
-from projections.listing import blob_usage, list_runs
-from projections.rows import columns
-
-STATUSES = ["running", "succeeded", "failed", "cancelled", "not_started"]
+from projections.listing import blob_usage
 
 
 class AwareTime(click.ParamType[datetime]):
@@ -35,25 +32,6 @@ class AwareTime(click.ParamType[datetime]):
             return datetime.fromisoformat(str(value)).astimezone()
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a time; expected ISO 8601, as 2026-11-24T12:00:00+01:00", param, ctx)
-
-
-@click.command()
-@tenant_option
-@click.option("--status", type=click.Choice(STATUSES), help="Only runs with this status.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
-@json_option
-@runs_async
-async def runs(tenant_id: str | None, status: str | None, limit: int, as_json: bool) -> None:
-    """List runs, the newest first."""
-    async with open_tenant(tenant_id) as tenant:
-        await catch_up(tenant)
-        found = await list_runs(tenant, status=status, limit=limit)
-    if as_json:
-        print_json([{name: getattr(run, name) for name in columns(type(run))} for run in found])
-    elif found:
-        out.print(render.runs_table(found))
-    else:
-        out.print("No runs yet." if status is None else f"No runs that are {status}.")
 
 
 @click.command()

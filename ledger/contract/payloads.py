@@ -155,12 +155,14 @@ class ArtifactStored(Payload):
 
 class PromptPackChanged(Payload):
     """A prompt pack was published, revised or retired. `prompts` maps names to templates, whole in
-    every version; `version` and `digest` of a retired pack are those of its last."""
+    every version, `descriptions` those that have one; `version` and `digest` of a retired pack are those
+    of its last."""
 
     pack_id: str | None = None
     version: int | str | None = None
     digest: str | None = None
     prompts: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     reason: str | None = None
     by: str | None = None
 

@@ -119,8 +119,12 @@ class Catalogue:
             raise store_error(error, "changing the catalogue", self._server.name) from error
 
     async def _fetch(self, statement: str, *arguments: Any) -> Any:
+        return await self.ask(_SQL[statement], *arguments)
+
+    async def ask(self, sql: str, *arguments: Any) -> Any:
+        """The rows of one statement. Raises StoreUnavailable, StoreError."""
         try:
-            return await self._pool.fetch(_SQL[statement], *arguments)
+            return await self._pool.fetch(sql, *arguments)
         except POSTGRES_ERRORS as error:
             raise store_error(error, "asking the catalogue", self._server.name) from error
 

@@ -74,16 +74,18 @@ class ControlAudit(Base):
     database_user: Mapped[str]
 
 
-class LlmProvider(Base):
+class LlmProviderRow(Base):
     __tablename__ = "llm_providers"
 
     provider_id: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
     name: Mapped[str]
     base_url: Mapped[str | None]
     created_at: Mapped[datetime]
+    key_variable: Mapped[str | None] = mapped_column(Text(collation="C"))
+    updated_at: Mapped[datetime]
 
 
-class LlmModel(Base):
+class LlmModelRow(Base):
     __tablename__ = "llm_models"
 
     model_id: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
@@ -97,9 +99,10 @@ class LlmModel(Base):
     currency: Mapped[str | None]
     capabilities: Mapped[list[str]] = mapped_column(ARRAY(Text))
     created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
 
 
-class StepLlmDefault(Base):
+class StepLlmDefaultRow(Base):
     __tablename__ = "step_llm_defaults"
 
     step_id: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)

@@ -3,6 +3,7 @@ apart. The words are explained in migrations/tenant/sql/0006_blobs.sql.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from uuid import UUID
 from blobstore import Digest
 from ledger.errors import CollectionRunning
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
-from ledger.store.reader import Reader
+from ledger.store.reader import CLOSE_SECONDS, Reader
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
@@ -42,7 +43,7 @@ class BlobFences:
 
     async def lift(self, digest: Digest, fence: Fence) -> bool:
         """Whether it was still this fence that stood. The blob must have been put since it was seen."""
-        async with self._database.session(Role.WRITER) as connection:
+        async with self._database.lease(Role.WRITER) as connection:
             raw = bytes.fromhex(digest)
             lifted: bool = await _call(self._database, connection, "lift_fence", raw, fence.fence_id)
             return lifted
@@ -63,13 +64,17 @@ class Sweeper:
     @asynccontextmanager
     async def open(cls, database: TenantDatabase) -> "AsyncIterator[Sweeper]":
         """Raises CollectionRunning."""
-        async with database.session(Role.COLLECTOR) as connection:
+        connection = await database.connect(Role.COLLECTOR)
+        try:
             if not await _call(database, connection, "try_collection_lock"):
                 raise CollectionRunning(
                     f"Garbage of tenant {database.tenant_id!r} is being collected by another process",
                     fix="Wait for its end",
                 )
             yield cls(database, connection)
+        finally:
+            with contextlib.suppress(*POSTGRES_ERRORS):  # the server is gone: asyncpg has aborted it
+                await connection.close(timeout=CLOSE_SECONDS)
 
     async def condemn(self, digests: Sequence[Digest], seen: int) -> list[Digest] | None:
         """Those of `digests` that no event after `seen` mentions: their blobs may be deleted from now on, and

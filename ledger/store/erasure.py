@@ -1,6 +1,7 @@
 """Erasing payloads: the one change of the log, made by `ledger.erase_payload_v1` in a role that may do
 nothing else. A connection takes that role up for one erasure and is closed."""
 
+import contextlib
 from collections.abc import Iterable
 
 import asyncpg
@@ -10,7 +11,8 @@ from ledger.contract.events import RecordedEvent
 from ledger.errors import ErasureRefused, InvalidErasure, PositionNotReached
 from ledger.store.event_store import recorded_event
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
-from ledger.store.reader import Reader
+from ledger.store.reader import CLOSE_SECONDS, Reader
+from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
 
@@ -34,13 +36,13 @@ async def erase_payload(
     _check("reason", reason, REASON_CHARS_MAX, allowed="\n\t")
     if not 1 <= position <= POSITION_MAX:
         raise _no_position(position)
-    async with database.session(Role.ERASER) as connection:
-        try:
-            row = await connection.fetchrow(
-                _SQL["erase_payload"], position, by, reason, timeout=deadline_seconds
-            )
-        except POSTGRES_ERRORS as error:
-            raise _typed(error, position, database) from error
+    connection = await database.connect(Role.ERASER)
+    try:
+        row = await connection.fetchrow(_SQL["erase_payload"], position, by, reason, timeout=deadline_seconds)
+    except POSTGRES_ERRORS as error:
+        raise _typed(error, position, database) from error
+    finally:
+        await _close(connection)
     return recorded_event(database.tenant_id, row)
 
 
@@ -52,6 +54,11 @@ async def erasures_of(reader: Reader, events: Iterable[RecordedEvent]) -> dict[i
     rows = await reader.fetch(_SQL["read_by_ids"], list(erased), doing="reading erasures")
     records = [recorded_event(reader.database.tenant_id, row) for row in rows]
     return {erased[record.event_id]: record for record in records}
+
+
+async def _close(connection: Connection) -> None:
+    with contextlib.suppress(*POSTGRES_ERRORS):  # the server is gone: asyncpg has aborted the connection
+        await connection.close(timeout=CLOSE_SECONDS)
 
 
 def _check(name: str, value: str, chars_max: int, allowed: str = "") -> None:

@@ -2,7 +2,8 @@
 run 1, 2, 3 … without gaps, and a reader at position p has seen everything up to p, for ever."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -28,7 +29,7 @@ from ledger.store.append import (
 from ledger.store.head_watcher import HeadWatcher
 from ledger.store.last_versions import LastVersions
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
-from ledger.store.reader import CLOSE_SECONDS, Reader
+from ledger.store.reader import Reader
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.subscription import Pages, Subscription, Wanted
@@ -64,8 +65,8 @@ def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
 
 
 class EventStore:
-    """Reads go through the reader's pool; appends through one connection in the
-    writer role, one call at a time: commits of a tenant queue at its head row anyway.
+    """Reads go through the reader; appends through a connection leased in the writer role, one call
+    at a time: commits of a tenant queue at its head row anyway.
 
     `appended` knows how far the log may be read and wakes who waits for more; `announcer` carries
     that to other processes."""
@@ -86,7 +87,7 @@ class EventStore:
         self._pages = Pages(self._read, database.tenant_id)
         self._reader = reader
         self._deadline_seconds = deadline_seconds
-        self._writer: Connection | None = None
+        self._last_writer: Connection | None = None
         self._writing = asyncio.Lock()
         self._last_position = 0
         self._last_versions = LastVersions()
@@ -113,22 +114,13 @@ class EventStore:
         """Append several groups in one commit; each has its own outcome. After StoreUnavailable
         they may be recorded or not; calling again with the same ids tells."""
         lone = None if self._is_contended else lone_event(groups)
-        async with self._writing:
-            try:
-                if self._writer is None or self._writer.is_closed():
-                    self._last_versions.forget()
-                    async with asyncio.timeout(self._deadline_seconds):
-                        self._writer = await self._connect()
-                if lone is not None and (outcome := await self._append_one(self._writer, lone)):
+        try:
+            async with self._writing, self._writer() as writer:
+                if lone is not None and (outcome := await self._append_one(writer, lone)):
                     return [outcome]
-                answer = await self._append_many(self._writer, groups)
-            except POSTGRES_ERRORS as error:
-                self._drop_writer()
-                raise store_error(error, "appending", self.database.server.name) from error
-            except BaseException:
-                # Cancelled in mid-flight: the answer of this call must not meet the next one.
-                self._drop_writer()
-                raise
+                answer = await self._append_many(writer, groups)
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, "appending", self.database.server.name) from error
         self._acknowledged(*positions_of(answer))
         outcomes = outcomes_of(groups, answer, await self._first_recordings(answer))
         if answer["outcomes"] is None:
@@ -137,12 +129,21 @@ class EventStore:
             self._last_versions.forget()
         return outcomes
 
-    async def _connect(self) -> Connection:
+    @asynccontextmanager
+    async def _writer(self) -> AsyncIterator[Connection]:
         # A backend that waits for the head does not notice that its client gave up: were the head held for
         # long, each try would leave one behind until there is no connection left. It ends a little before
         # the deadline, so that whoever waits hears why.
         lock_timeout_ms = round(self._deadline_seconds * 1000 * LOCK_WAIT_SHARE)
-        return await self.database.connect(Role.WRITER, lock_timeout=f"{lock_timeout_ms}")
+        async with self.database.lease(Role.WRITER, lock_timeout=f"{lock_timeout_ms}") as writer:
+            if writer is not self._last_writer:
+                self._last_versions.forget()
+                self._last_writer = writer
+            try:
+                yield writer
+            except BaseException:
+                self._last_versions.forget()
+                raise
 
     async def _append_many(self, writer: Connection, groups: Sequence[Group]) -> Any:
         arguments = append_arguments(groups)
@@ -247,17 +248,11 @@ class EventStore:
         return Subscription(self.appended, self._pages, after=after, upto=upto, wanted=wanted, batch=batch)
 
     async def close(self) -> None:
-        """Ends subscriptions and lets go of the writer's connection; the reader belongs to its opener."""
+        """Ends subscriptions, and waits for the append under way; the reader belongs to its opener, and the
+        idle connections to the server's."""
         await self.appended.close()
         async with self._writing:
-            if self._writer is None:
-                return
-            try:
-                await self._writer.close(timeout=CLOSE_SECONDS)
-            except POSTGRES_ERRORS:
-                pass  # the server is gone or hangs: asyncpg has aborted the connection
-            finally:
-                self._writer = None
+            self._last_writer = None
 
     async def _read(self, statement: str, *arguments: Any) -> list[RecordedEvent]:
         rows = await self._reader.fetch(_SQL[statement], *arguments, doing="reading events")
@@ -273,11 +268,6 @@ class EventStore:
 
     async def _fetchval(self, statement: str, *arguments: Any) -> Any:
         return await self._reader.fetchval(_SQL[statement], *arguments, doing="reading events")
-
-    def _drop_writer(self) -> None:
-        if self._writer is not None:
-            self._writer.terminate()
-            self._writer = None
 
 
 def _wanted(run_id: str | None, types: Iterable[str] | None) -> Wanted:

@@ -1,12 +1,11 @@
 """Where the blob store's tests run: a *place* is a fresh prefix in a backend, with a way to damage its blobs.
 
-Backends: a folder, a real Swift (one per test worker, one second to start), and the S3 server that
-DAICHO_TEST_MINIO_ENDPOINT, _ACCESS_KEY and _SECRET_KEY name, where they are set.
+Backends: a folder; a real Swift; a real Ceph, where it is installed; and the S3 server that MINIO_ENDPOINT,
+MINIO_ACCESS_KEY and MINIO_SECRET_KEY name, where they are set (`make test-minio`).
 """
 
 import os
 import secrets
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,16 +16,16 @@ import pytest
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from blobstore import BlobBackend, BlobStore, Digest, FilesystemRoot, MinioConnection
 from blobstore.durable import NewFile
 from blobstore.keys import blob_key
-from tests.servers.swift import S3Server, swift_server
+from tests.conftest import NAMED_SERVER
+from tests.servers import ceph as ceph_
+from tests.servers.s3_server import S3Server
+from tests.servers.sharing import shared_server
 
-PLACES = ["folder", "swift"]
-if "DAICHO_TEST_MINIO_ENDPOINT" in os.environ:
-    PLACES.append("named_server")
+SERVERS = ["swift", "ceph", *(["named_server"] if NAMED_SERVER in os.environ else [])]
+PLACES = ["folder", *SERVERS]
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,18 @@ class Bucket:
             "bucket": self.name,
         }
         return MinioConnection(**(settings | changed))  # type: ignore[arg-type]
+
+    def empty(self, name: str) -> None:
+        """Remove every version of every object from a bucket, locked ones as their governor."""
+        found = self.client.list_objects(name, recursive=True, include_version=True)
+        for each in found:
+            self.client._execute(
+                "DELETE",
+                name,
+                each.object_name,
+                query_params={"versionId": each.version_id} if each.version_id else None,
+                headers={"x-amz-bypass-governance-retention": "true"},
+            )
 
 
 @dataclass(frozen=True)
@@ -84,21 +95,39 @@ def bucket_at(server: S3Server) -> Iterator[Bucket]:
 
 
 @pytest.fixture(scope="session")
-def swift() -> Iterator[Bucket]:
-    with swift_server() as server, bucket_at(server) as bucket:
+def swift(run_folder: Path) -> Iterator[Bucket]:
+    with (
+        shared_server(run_folder / "swift", "tests.servers.swift:swift_server") as server,
+        bucket_at(server) as bucket,
+    ):
+        yield bucket
+
+
+@pytest.fixture(scope="session")
+def ceph(run_folder: Path) -> Iterator[Bucket]:
+    if missing := ceph_.missing_programs():
+        pytest.skip(
+            f"Ceph's S3 gateway; {missing[0]} is not installed (Debian: apt-get install {ceph_.PACKAGES})"
+        )
+    with (
+        shared_server(run_folder / "ceph", "tests.servers.ceph:ceph_server") as server,
+        bucket_at(server) as bucket,
+    ):
         yield bucket
 
 
 @pytest.fixture(scope="session")
 def named_server() -> Iterator[Bucket]:
-    env = os.environ
-    server = S3Server(
-        env["DAICHO_TEST_MINIO_ENDPOINT"],
-        env.get("DAICHO_TEST_MINIO_ACCESS_KEY", "minioadmin"),
-        env.get("DAICHO_TEST_MINIO_SECRET_KEY", "minioadmin"),
-    )
-    with bucket_at(server) as bucket:
+    endpoint, access_key, secret_key = os.environ[NAMED_SERVER].split(" ")
+    with bucket_at(S3Server(endpoint, access_key, secret_key)) as bucket:
         yield bucket
+
+
+@pytest.fixture(params=SERVERS)
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    """A bucket at each server there is."""
+    found: Bucket = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(params=PLACES)

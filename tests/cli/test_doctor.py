@@ -110,7 +110,8 @@ DISARMED: dict[str, tuple[str, str]] = {
     'ALTER TABLE ledger.events OWNER TO "{writer}"': ("owner of table ledger.events", "{writer} owns it"),
     'ALTER SCHEMA projection OWNER TO "{reader}"': ("owner of schema projection", "{reader} owns it"),
     'GRANT "{owner}" TO "{writer}"': ("role {owner}", "{writer} is a member"),
-    'ALTER ROLE "{reader}" LOGIN': ("role {reader}", "may log in"),
+    'ALTER ROLE "{owner}" LOGIN': ("role {owner}", "may log in"),
+    'ALTER ROLE "{reader}" NOLOGIN': ("role {reader}", "may not log in"),
     'ALTER ROLE "{writer}" SUPERUSER': ("role {writer}", "SUPERUSER"),
     'ALTER DEFAULT PRIVILEGES FOR ROLE "{owner}" GRANT EXECUTE ON FUNCTIONS TO PUBLIC': (
         "default privileges",
@@ -282,7 +283,7 @@ async def test_without_a_tenant_all_are_looked_at(daicho: CliRunner, ledger: Led
     other = f"{tenant.tenant_id}-gone"
     database = await ledger.tenants.create_tenant_db(other, "Gone")
     connection = await ledger.server.connect()
-    await connection.execute(f'DROP DATABASE "{database}"')
+    await connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
     code, output = await _invoke(daicho, "doctor", "--json")
     await connection.execute("DELETE FROM control.tenants WHERE tenant_id = $1", other)
     await connection.close()

@@ -86,3 +86,25 @@ CREATE TRIGGER not_truncated BEFORE TRUNCATE ON control.control_audit
 -- An ordinary trigger is passed over under session_replication_role = replica.
 ALTER TABLE control.control_audit
     ENABLE ALWAYS TRIGGER immutable, ENABLE ALWAYS TRIGGER not_truncated
+
+-- The LLM catalogue ------------------------------------------------------------------------------
+
+-- name: llm_providers
+-- A key is never kept here: key_variable names the environment variable that holds it.
+ALTER TABLE control.llm_providers
+    ADD COLUMN key_variable text COLLATE "C" CHECK (key_variable ~ '^[A-Z_][A-Z0-9_]{0,99}$'),
+    ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now()
+
+-- name: llm_models
+-- A price is whole, both ways and with its currency, or unknown. NaN is greater than all numbers, so >= 0 lets it in.
+ALTER TABLE control.llm_models
+    ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now(),
+    ADD CONSTRAINT llm_models_priced_whole CHECK (
+        num_nonnulls(price_input_per_million, price_output_per_million, currency) IN (0, 3)
+        AND price_input_per_million < 'NaN' AND price_output_per_million < 'NaN' AND currency ~ '^[A-Z]{3}$')
+
+-- name: llm_models_of_a_provider
+CREATE INDEX llm_models_provider_id ON control.llm_models (provider_id)
+
+-- name: step_llm_defaults_of_a_model
+CREATE INDEX step_llm_defaults_model_id ON control.step_llm_defaults (model_id)

@@ -34,3 +34,16 @@ ALTER TABLE control.tenants
 
 -- name: database_servers
 DROP TABLE control.database_servers
+
+-- name: step_llm_defaults_of_a_model
+DROP INDEX control.step_llm_defaults_model_id
+
+-- name: llm_models_of_a_provider
+DROP INDEX control.llm_models_provider_id
+
+-- name: llm_models
+ALTER TABLE control.llm_models DROP CONSTRAINT llm_models_priced_whole, DROP COLUMN updated_at
+
+-- name: llm_providers
+-- What was set since 0001 stands in the audit trail too, without which nothing gets here.
+ALTER TABLE control.llm_providers DROP COLUMN key_variable, DROP COLUMN updated_at

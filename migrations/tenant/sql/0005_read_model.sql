@@ -80,38 +80,41 @@ CREATE INDEX runs_first_position_idx ON projection.runs (first_position)
 CREATE INDEX runs_first_recorded_at_idx ON projection.runs (first_recorded_at, first_position)
 
 -- name: runs_by_status
-CREATE INDEX runs_status_idx ON projection.runs (status, first_position)
+-- Filtered listings go by -first_position, for which the index above is no use: with it the planner would
+-- walk from the newest run, and past all of them where only old ones fit.
+CREATE INDEX runs_status_idx ON projection.runs (status, (-first_position))
 
 -- name: runs_by_pack
-CREATE INDEX runs_prompt_pack_idx ON projection.runs (prompt_pack_id, first_position)
+CREATE INDEX runs_prompt_pack_idx ON projection.runs (prompt_pack_id, (-first_position))
 
 -- name: runs_by_pack_version
 CREATE INDEX runs_prompt_pack_version_idx
-    ON projection.runs (prompt_pack_id, prompt_pack_version, first_position)
+    ON projection.runs (prompt_pack_id, prompt_pack_version, (-first_position))
 
 -- name: runs_by_retryable
-CREATE INDEX runs_retryable_idx ON projection.runs (first_position)
+CREATE INDEX runs_retryable_idx ON projection.runs ((-first_position))
  WHERE retryable_failures > 0 OR error_category = 'retryable'
 
 -- name: runs_by_non_retryable
-CREATE INDEX runs_non_retryable_idx ON projection.runs (first_position)
+CREATE INDEX runs_non_retryable_idx ON projection.runs ((-first_position))
  WHERE non_retryable_failures > 0 OR error_category = 'non_retryable'
 
 -- name: runs_by_validation_fail
-CREATE INDEX runs_validation_fail_idx ON projection.runs (first_position)
+CREATE INDEX runs_validation_fail_idx ON projection.runs ((-first_position))
  WHERE validation_failures > 0 OR error_category = 'validation_fail'
 
 -- name: runs_by_text
--- Words of ids, pipelines, labels and errors; whatever is no letter and no digit parts words.
+-- Words of ids, pipelines, labels and errors, parted by whatever in ASCII is no letter and no digit: a class
+-- such as [:alnum:] would depend on the database's locale.
 CREATE INDEX runs_text_idx ON projection.runs USING gin (to_tsvector('simple', regexp_replace(
     run_id || ' ' || coalesce(pipeline, '') || ' ' || coalesce(error_message, '') || ' ' || coalesce(labels::text, ''),
-    '[^[:alnum:]]+', ' ', 'g')))
+    '[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+', ' ', 'g')))
 
 -- name: steps_by_name
-CREATE INDEX steps_step_idx ON projection.steps (step_id, run_first_position)
+CREATE INDEX steps_step_idx ON projection.steps (step_id, (-run_first_position))
 
 -- name: steps_by_name_and_error
-CREATE INDEX steps_error_idx ON projection.steps (step_id, error_category, run_first_position)
+CREATE INDEX steps_error_idx ON projection.steps (step_id, error_category, (-run_first_position))
  WHERE error_category IS NOT NULL
 
 -- name: attempts_running
