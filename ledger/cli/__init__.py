@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import blobs, doctoring, erasing, listing, llm, prompting, reading, tailing, writing
+from ledger.cli import blobs, doctoring, erasing, listing, llm, prompting, reading, tailing, upkeep, writing
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -35,3 +35,5 @@ for command in (
     blobs.blob,
 ):
     main.add_command(command)
+
+blobs.blob.add_command(upkeep.gc)

@@ -33,6 +33,9 @@ class Died(BaseException):
     """The process that made the call is no more."""
 
 
+DEATH: BaseException = Died()
+
+
 class Scheduler:
     """Lets one waiting call at a time go on, chosen by `random`, until all work is done. Mostly whoever went
     on last goes on, and others are left standing for a whole put or sweep: that is where mistakes show."""
@@ -118,7 +121,7 @@ class _Dying:
         await self.world.turn()
         if self.world.calls_left is not None:
             if self.world.calls_left == 0:
-                raise Died
+                raise DEATH
             self.world.calls_left -= 1
 
 
