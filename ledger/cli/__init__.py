@@ -4,7 +4,20 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import blobs, doctoring, erasing, listing, llm, prompting, reading, tailing, upkeep, writing
+from ledger.cli import (
+    auditing,
+    blobs,
+    doctoring,
+    erasing,
+    listing,
+    llm,
+    prompting,
+    reading,
+    searching,
+    tailing,
+    upkeep,
+    writing,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -25,8 +38,16 @@ for command in (
     llm.llm,
     tailing.tail,
     listing.runs,
-    reading.timeline,
-    reading.state,
+    auditing.timeline,
+    auditing.state,
+    auditing.table,
+    auditing.explain,
+    auditing.diff,
+    auditing.lineage,
+    auditing.replay,
+    searching.search,
+    searching.stats,
+    auditing.schema,
     writing.rebuild,
     writing.verify,
     erasing.erase,
