@@ -4,11 +4,14 @@ from typing import Any
 
 from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.errors import StepError
+from ledger.contract.event_type import EventType
 from ledger.contract.state import GraphState, ValidationReport
 from projections.fold.state import RunState
 from projections.rows import AttemptRow
 
 OUTPUT_NAME = "output"
+NOT_IN_GRAPH_STATE = frozenset({EventType.ARTIFACT_STORED, EventType.REPAIR_APPLIED})
+"""Nothing of a GraphState comes from these: whoever wants nothing else need not read them."""
 
 
 def graph_state(state: RunState, tenant_id: str) -> GraphState:
