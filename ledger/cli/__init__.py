@@ -16,6 +16,7 @@ from ledger.cli import (
     reading,
     searching,
     tailing,
+    upkeep,
     writing,
 )
 
@@ -56,3 +57,6 @@ for command in (
     blobs.blob,
 ):
     main.add_command(command)
+
+blobs.blob.add_command(upkeep.gc)
+blobs.blob.add_command(upkeep.fsck)
