@@ -17,6 +17,7 @@ from ledger.cli import (
     reading,
     searching,
     tailing,
+    upkeep,
     writing,
 )
 
@@ -58,3 +59,6 @@ for command in (
     blobs.blob,
 ):
     main.add_command(command)
+
+blobs.blob.add_command(upkeep.gc)
+blobs.blob.add_command(upkeep.fsck)

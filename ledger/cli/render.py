@@ -18,7 +18,7 @@ STATUS_STYLES = {
     "running": "cyan",
     "not_started": "dim",
 }
-WRAPPED = frozenset({"error", "what", "message", "path", "", "name"})
+WRAPPED = frozenset({"error", "what", "message", "path", "", "name", "parameters", "can"})
 
 
 def table(*headers: str, title: str | None = None) -> Table:
