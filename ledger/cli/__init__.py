@@ -9,12 +9,15 @@ from ledger.cli import (
     blobs,
     doctoring,
     erasing,
+    following,
     listing,
     llm,
+    projecting,
     prompting,
     reading,
     searching,
     tailing,
+    upkeep,
     writing,
 )
 
@@ -36,6 +39,7 @@ for command in (
     prompting.prompts,
     llm.llm,
     tailing.tail,
+    following.follow,
     listing.runs,
     auditing.timeline,
     auditing.state,
@@ -47,11 +51,14 @@ for command in (
     searching.search,
     searching.stats,
     auditing.schema,
-    writing.rebuild,
-    writing.verify,
+    projecting.rebuild,
+    projecting.verify,
     erasing.erase,
     doctoring.doctor,
     reading.status,
     blobs.blob,
 ):
     main.add_command(command)
+
+blobs.blob.add_command(upkeep.gc)
+blobs.blob.add_command(upkeep.fsck)
