@@ -65,7 +65,7 @@ class MinioConnection:
         self.bucket = _parse_bucket(bucket)
         self.object_lock = object_lock
         self.renewed_seconds = renewed_seconds
-        # Parts wait in memory to be sent: so many at a time, whoever's they are.
+        # Whoever's they are: one large blob is not to take every connection.
         self.parts_at_once = asyncio.Semaphore(PARTS_AT_ONCE_MAX)
         self._deadline_seconds = deadline_seconds
         self._pool = HttpPool(

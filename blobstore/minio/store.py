@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class MinioBlobStore:
     """The blobs of one prefix in a bucket. Implements BlobStore.
 
-    One PUT up to 64 MiB (a stream: 16 MiB), an upload in parts beyond; 625 GiB at most.
+    One PUT up to 64 MiB, an upload in parts beyond; 625 GiB at most.
     """
 
     def __init__(self, connection: "MinioConnection", prefix: str) -> None:
