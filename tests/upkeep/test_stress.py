@@ -91,15 +91,16 @@ async def test_whatever_is_killed_no_event_refers_to_a_blob_that_is_not_there(
     writers = [await start("write", seed) for seed in range(WRITERS)]
     killed = 0
     until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        collector = await start("collect", killed)
-        await asyncio.sleep(random.uniform(3, 12))
-        if collector.returncode is None:
-            os.kill(collector.pid, signal.SIGKILL)
-            killed += 1
-        await collector.wait()
-        assert (await check_blobs(tenant)).bad == []
-    said = [(await writer.communicate())[0].decode() for writer in writers]
+    try:
+        while time.monotonic() < until:
+            collector = await start("collect", killed)
+            await asyncio.sleep(random.uniform(3, 12))
+            killed += await _killed(collector)
+            assert (await check_blobs(tenant)).bad == []
+        said = [(await writer.communicate())[0].decode() for writer in writers]
+    finally:
+        for writer in writers:
+            await _killed(writer)
     assert [writer.returncode for writer in writers] == [0] * WRITERS, said
     report = await check_blobs(tenant)
     assert report.ok
@@ -108,6 +109,15 @@ async def test_whatever_is_killed_no_event_refers_to_a_blob_that_is_not_there(
     print(*said, f"{killed} collectors killed, {deleted} blobs deleted, as recorded", sep="\n")
     assert killed > 2
     assert deleted > 20
+
+
+async def _killed(process: asyncio.subprocess.Process) -> bool:
+    """False where it had ended by itself."""
+    if process.returncode is not None:
+        return False
+    os.kill(process.pid, signal.SIGKILL)
+    await process.wait()
+    return True
 
 
 if __name__ == "__main__":
