@@ -22,8 +22,8 @@ Kind = Literal["same", "text", "json", "binary", "too_large", "missing"]
 
 
 class Operation(Answer):
-    """`before` and `after` are JSON texts, None where there is nothing; of long ones 400 characters from about
-    where they differ."""
+    """`before` and `after` are JSON texts, None where there is nothing; of long ones 400 characters, from a
+    little before where they differ."""
 
     op: Literal["add", "remove", "replace"]
     path: str
