@@ -9,6 +9,7 @@ from ledger.cli import (
     blobs,
     doctoring,
     erasing,
+    following,
     listing,
     llm,
     projecting,
@@ -16,6 +17,7 @@ from ledger.cli import (
     reading,
     searching,
     tailing,
+    upkeep,
     writing,
 )
 
@@ -37,6 +39,7 @@ for command in (
     prompting.prompts,
     llm.llm,
     tailing.tail,
+    following.follow,
     listing.runs,
     auditing.timeline,
     auditing.state,
@@ -56,3 +59,6 @@ for command in (
     blobs.blob,
 ):
     main.add_command(command)
+
+blobs.blob.add_command(upkeep.gc)
+blobs.blob.add_command(upkeep.fsck)
