@@ -4,7 +4,19 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import blobs, doctoring, erasing, listing, llm, prompting, reading, tailing, writing
+from ledger.cli import (
+    blobs,
+    doctoring,
+    erasing,
+    listing,
+    llm,
+    migrating,
+    prompting,
+    reading,
+    serving,
+    tailing,
+    writing,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -19,7 +31,8 @@ for command in (
     writing.init,
     writing.demo,
     writing.tenant,
-    writing.migrate,
+    serving.server,
+    migrating.migrate,
     writing.emit,
     prompting.prompts,
     llm.llm,

@@ -24,9 +24,7 @@ class TimeOrAge(AwareTime):
 
     name = "time|age"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         age = _AGE.fullmatch(str(value))
         if age is None:
             return super().convert(value, param, ctx)

@@ -25,9 +25,7 @@ class AwareTime(click.ParamType[datetime]):
 
     name = "time"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
             return datetime.fromisoformat(str(value)).astimezone()
         except (ValueError, OverflowError):
