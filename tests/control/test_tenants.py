@@ -83,7 +83,7 @@ class Interrupted(BaseException):
     """What a cancellation or a signal looks like from inside."""
 
 
-async def _before(*_args: Any) -> None:
+async def _before(*_args: Any, **_options: Any) -> None:
     raise Interrupted
 
 
