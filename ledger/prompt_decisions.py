@@ -221,7 +221,9 @@ class _PayloadMapper(Mapper[str]):
     def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
         said = vars(domain_event)
         payload = {
-            key: value for key, value in said.items() if key not in _OF_THE_LIBRARY and value is not None
+            key: value
+            for key, value in said.items()
+            if key not in _OF_THE_LIBRARY and value is not None
         }
         return StoredEvent(
             said["originator_id"],
