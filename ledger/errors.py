@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "BlobBeingCollected",
+    "BlobCollected",
+    "CheckNotResumable",
+    "CollectionRunning",
+    "CollectionStopped",
     "AnswerTooLarge",
     "ArtifactNotFound",
     "ConnectionLimitReached",
@@ -31,6 +36,7 @@ __all__ = [
     "InvalidSearch",
     "InvalidUsage",
     "LedgerClosed",
+    "ListingOutOfOrder",
     "LlmInUse",
     "LlmKeyMissing",
     "LlmNotFound",
@@ -50,6 +56,7 @@ __all__ = [
     "PromptPackErased",
     "PromptPackNotFound",
     "PromptPackRetired",
+    "RebuildBlocked",
     "PromptPackUnchanged",
     "PromptVariablesDiffer",
     "RebuildRunning",
@@ -58,6 +65,7 @@ __all__ = [
     "ServerConflict",
     "ServerNotFound",
     "SettingsError",
+    "SortingFailed",
     "StepNotFound",
     "StoreError",
     "StoreUnavailable",
@@ -71,6 +79,7 @@ __all__ = [
     "TenantNotFound",
     "TenantSuspended",
     "VersionConflict",
+    "WorkerLost",
 ]
 
 
@@ -107,6 +116,42 @@ class InvalidName(DaichoError, ValueError):
 
 class InvalidEvent(DaichoError, ValueError):
     """An event's payload is malformed; nothing was sent."""
+
+
+class BlobCollected(DaichoError):
+    """The blob that an artifact.stored refers to was collected as garbage since it was put; the event was not
+    recorded. Putting the content again makes it whole."""
+
+
+class BlobBeingCollected(DaichoError):
+    """The same, and the content could not be put again at once: it is a stream that was read, or the sweep
+    has not come to its end."""
+
+    retryable = True
+
+
+class CheckNotResumable(DaichoError, ValueError):
+    """A file that was to keep, or has kept, how far a check of blobs has come, and cannot."""
+
+
+class CollectionRunning(DaichoError):
+    """Another process collects this tenant's garbage."""
+
+    retryable = True
+
+
+class CollectionStopped(DaichoError):
+    """Collecting garbage ended before its time; what was deleted was garbage, and was recorded."""
+
+    retryable = True
+
+
+class ListingOutOfOrder(DaichoError):
+    """A blob store listed what it has in another order than that of digests."""
+
+
+class SortingFailed(DaichoError):
+    """There is no room for the temporary files in which references are sorted."""
 
 
 class InvalidArtifact(InvalidEvent):
@@ -286,6 +331,18 @@ class ProjectionBehind(DaichoError):
 
 class RebuildRunning(DaichoError):
     """Another rebuild of this tenant is under way."""
+
+    retryable = True
+
+
+class RebuildBlocked(DaichoError):
+    """Other transactions kept the tables in use until the rebuild gave up. The tables are as they were."""
+
+    retryable = True
+
+
+class WorkerLost(DaichoError):
+    """A process that worked for a rebuild or a verification ended unasked."""
 
     retryable = True
 

@@ -12,11 +12,13 @@ from ledger.cli import (
     listing,
     llm,
     migrating,
+    projecting,
     prompting,
     reading,
     searching,
     serving,
     tailing,
+    upkeep,
     writing,
 )
 
@@ -50,11 +52,14 @@ for command in (
     searching.search,
     searching.stats,
     auditing.schema,
-    writing.rebuild,
-    writing.verify,
+    projecting.rebuild,
+    projecting.verify,
     erasing.erase,
     doctoring.doctor,
     reading.status,
     blobs.blob,
 ):
     main.add_command(command)
+
+blobs.blob.add_command(upkeep.gc)
+blobs.blob.add_command(upkeep.fsck)

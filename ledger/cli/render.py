@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from projections import VerifyReport
 from projections.rows import RunRow
-from projections.verify import VerifyReport
 
 STATUS_STYLES = {
     "succeeded": "green",
