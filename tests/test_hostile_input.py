@@ -195,8 +195,10 @@ async def test_as_a_runs_id_it_names_its_own_run_or_none(tenant: Tenant, victim:
 
 async def test_an_audit_query_finds_its_own_run_or_none(tenant: Tenant, victim: Tenant) -> None:
     audit = AuditQueries(tenant)
-    for text in [*HOSTILE[::4], "secret-run"]:
-        for ask in (audit.timeline, audit.state_at, audit.state, lambda run_id: audit.diff(run_id, 1, 2)):
+    for text in [*HOSTILE, "secret-run"]:
+        typed(await refusal_of(audit.timeline(text)), (RunNotFound, InvalidName), text)
+    for text in [*HOSTILE[::4], *_INVISIBLE, "secret-run"]:
+        for ask in (audit.state_at, audit.state, lambda run_id: audit.diff(run_id, 1, 2)):
             refusal = await refusal_of(ask(text))
             typed(refusal, (RunNotFound, InvalidName, PositionNotReached), text)
     [secret] = [event for event in await victim.store.read() if event.event_type == "artifact.stored"]
