@@ -76,6 +76,8 @@ def _tell(report: CollectionReport) -> None:
         return
     if report.taken_over:
         out.print(f"Finished what an earlier run had begun: {report.taken_over} blobs")
+    if report.retained:
+        out.print(f"Left {report.retained} blobs that are locked until later (object lock)")
     out.print(f"Deleted {report.deleted} blobs ({render.size(report.deleted_bytes)}), recorded in the log")
 
 
