@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "AnswerTooLarge",
+    "ArtifactNotFound",
     "ConnectionLimitReached",
     "ArchiveDamaged",
     "ArchiveExists",
@@ -16,14 +18,17 @@ __all__ = [
     "EmitterClosed",
     "ErasureRefused",
     "EventConflict",
+    "FolderRefused",
     "InvalidArtifact",
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
     "InvalidFilter",
     "InvalidName",
+    "InvalidPoint",
     "InvalidProjection",
     "InvalidPromptPack",
+    "InvalidSearch",
     "InvalidUsage",
     "LedgerClosed",
     "LlmInUse",
@@ -53,8 +58,10 @@ __all__ = [
     "ServerConflict",
     "ServerNotFound",
     "SettingsError",
+    "StepNotFound",
     "StoreError",
     "StoreUnavailable",
+    "TableNotFound",
     "TenantBusy",
     "TenantConflict",
     "TenantCopyDiffers",
@@ -168,6 +175,34 @@ class RunNotFound(DaichoError, LookupError):
 
 class PositionNotReached(DaichoError, ValueError):
     """The position asked for lies beyond the head, or before the run's first event."""
+
+
+class InvalidPoint(DaichoError, ValueError):
+    """What should name a position, a version or a time does not."""
+
+
+class InvalidSearch(DaichoError, ValueError):
+    """What is sought can stand in no event."""
+
+
+class StepNotFound(DaichoError, LookupError):
+    """The run has recorded nothing of this step."""
+
+
+class ArtifactNotFound(DaichoError, LookupError):
+    """The tenant has recorded no artifact with this digest or path, or several that begin like it."""
+
+
+class TableNotFound(DaichoError, LookupError):
+    """No projection table has this name."""
+
+
+class AnswerTooLarge(DaichoError):
+    """The answer would take more than its stated bound."""
+
+
+class FolderRefused(DaichoError):
+    """A folder to write into is not empty, cannot be made, or is no folder; nothing was written."""
 
 
 class RunNotStarted(DaichoError):

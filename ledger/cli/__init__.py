@@ -4,7 +4,19 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import blobs, doctoring, erasing, listing, llm, prompting, reading, tailing, writing
+from ledger.cli import (
+    auditing,
+    blobs,
+    doctoring,
+    erasing,
+    listing,
+    llm,
+    prompting,
+    reading,
+    searching,
+    tailing,
+    writing,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -25,8 +37,16 @@ for command in (
     llm.llm,
     tailing.tail,
     listing.runs,
-    reading.timeline,
-    reading.state,
+    auditing.timeline,
+    auditing.state,
+    auditing.table,
+    auditing.explain,
+    auditing.diff,
+    auditing.lineage,
+    auditing.replay,
+    searching.search,
+    searching.stats,
+    auditing.schema,
     writing.rebuild,
     writing.verify,
     erasing.erase,
