@@ -46,7 +46,7 @@ TABLE_READERS: Mapping[str, frozenset[Role]] = {
     "identity": frozenset({Role.WRITER, Role.PROJECTOR, Role.READER, Role.ERASER}),
     "snapshots": frozenset({Role.READER}),
     "tracking": frozenset({Role.READER}),
-    "alembic_version": frozenset(),
+    "alembic_version": frozenset({Role.READER}),
 }
 """Who may SELECT from which table of the schema `ledger`. Nobody may do anything else."""
 
