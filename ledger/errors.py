@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "BlobBeingCollected",
+    "BlobCollected",
+    "CollectionRunning",
+    "CollectionStopped",
     "AnswerTooLarge",
     "ArtifactNotFound",
     "ConnectionLimitReached",
@@ -31,6 +35,7 @@ __all__ = [
     "InvalidSearch",
     "InvalidUsage",
     "LedgerClosed",
+    "ListingOutOfOrder",
     "LlmInUse",
     "LlmKeyMissing",
     "LlmNotFound",
@@ -58,6 +63,7 @@ __all__ = [
     "ServerConflict",
     "ServerNotFound",
     "SettingsError",
+    "SortingFailed",
     "StepNotFound",
     "StoreError",
     "StoreUnavailable",
@@ -107,6 +113,38 @@ class InvalidName(DaichoError, ValueError):
 
 class InvalidEvent(DaichoError, ValueError):
     """An event's payload is malformed; nothing was sent."""
+
+
+class BlobCollected(DaichoError):
+    """The blob that an artifact.stored refers to was collected as garbage since it was put; the event was not
+    recorded. Putting the content again makes it whole."""
+
+
+class BlobBeingCollected(DaichoError):
+    """The same, and the content could not be put again at once: it is a stream that was read, or the sweep
+    has not come to its end."""
+
+    retryable = True
+
+
+class CollectionRunning(DaichoError):
+    """Another process collects this tenant's garbage."""
+
+    retryable = True
+
+
+class CollectionStopped(DaichoError):
+    """Collecting garbage ended before its time; what was deleted was garbage, and was recorded."""
+
+    retryable = True
+
+
+class ListingOutOfOrder(DaichoError):
+    """A blob store listed what it has in another order than that of digests."""
+
+
+class SortingFailed(DaichoError):
+    """There is no room for the temporary files in which references are sorted."""
 
 
 class InvalidArtifact(InvalidEvent):

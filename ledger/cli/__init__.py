@@ -17,6 +17,7 @@ from ledger.cli import (
     searching,
     serving,
     tailing,
+    upkeep,
     writing,
 )
 
@@ -58,3 +59,5 @@ for command in (
     blobs.blob,
 ):
     main.add_command(command)
+
+blobs.blob.add_command(upkeep.gc)

@@ -184,3 +184,18 @@ class PayloadErased(Payload):
     event_id: str | None = None
     by: str | None = None
     reason: str | None = None
+
+
+class BlobsCollected(Payload):
+    """Blobs that no event up to `position` mentioned, and none until they were deleted, are gone:
+    `deleted` of `listed`. `finished` is false where the sweep was stopped by a failure."""
+
+    position: int | None = Field(default=None, ge=0)
+    grace_seconds: float | None = Field(default=None, ge=0)
+    referenced: int | None = Field(default=None, ge=0)
+    listed: int | None = Field(default=None, ge=0)
+    listed_bytes: int | None = Field(default=None, ge=0)
+    deleted: int | None = Field(default=None, ge=0)
+    deleted_bytes: int | None = Field(default=None, ge=0)
+    seconds: float | None = Field(default=None, ge=0)
+    finished: bool | None = None

@@ -1,7 +1,7 @@
 """A tenant's roles on its server, made before its database and before every migration of it: a
 migration runs as the owner, who can grant to a role and cannot make one.
 
-Four of them are logins, one per purpose; as the owner nobody logs in."""
+All but one are logins, one per purpose; as the owner nobody logs in."""
 
 from ledger.store.logins import Logins
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error

@@ -4,9 +4,10 @@ writer     may execute the append functions and nothing else
 projector  owns the projection schema and reads events
 reader     may SELECT
 eraser     may execute the erasing function and nothing else; used for one erasure at a time
+collector  may execute the functions of collecting garbage and nothing else
 owner      owns the rest, and migrates
 
-Each of the first four is a login of this one database: PostgreSQL lets it into no other. Nobody logs in as
+Each but the owner is a login of this one database: PostgreSQL lets it into no other. Nobody logs in as
 the owner; a migration is the configured user's session, which takes that role up at connect.
 """
 
@@ -36,6 +37,7 @@ class Role(StrEnum):
     PROJECTOR = "projector"
     READER = "reader"
     ERASER = "eraser"
+    COLLECTOR = "collector"
 
 
 Locate = Callable[[], Awaitable[DatabaseServer]]

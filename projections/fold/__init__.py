@@ -31,6 +31,7 @@ _HANDLERS: dict[EventType, _Handler] = {
     EventType.PROMPT_PACK_RETIRED: prompts.retired,
     EventType.PROJECTION_REBUILT: tenant.recorded,
     EventType.PAYLOAD_ERASED: tenant.recorded,
+    EventType.BLOBS_COLLECTED: tenant.recorded,
 }
 
 _KNOWN_KEYS = {event_type: frozenset(model.model_fields) for event_type, model in PAYLOAD_MODELS.items()}

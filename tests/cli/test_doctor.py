@@ -10,6 +10,7 @@ from ledger.cli import main
 from ledger.control import guards
 from ledger.control.guards import Finding, inspect_server, inspect_tenant
 from ledger.control.guards_expected import EXECUTORS, routines
+from ledger.store.tenant_database import Role
 
 # What somebody did as a superuser -> the guard that is missing and a word of what is said of it.
 DISARMED: dict[str, tuple[str, str]] = {
@@ -141,7 +142,7 @@ DISARMED: dict[str, tuple[str, str]] = {
 
 def _named(tenant: Tenant, text: str) -> str:
     database = tenant.database
-    roles = {role: f"{database.name}_{role}" for role in ("owner", "writer", "projector", "reader", "eraser")}
+    roles = {role.value: database.role(role) for role in Role}
     return text.format(database=database.name, **roles)
 
 

@@ -143,6 +143,7 @@ _payloads: dict[EventType, st.SearchStrategy[dict[str, Any]]] = {
     T.PROMPT_PACK_RETIRED: _packs,
     T.PROJECTION_REBUILT: _given(position=st.integers(0, 9), seconds=st.floats(0, 9)),
     T.PAYLOAD_ERASED: _given(position=st.integers(1, 9), by=_text, reason=_text),
+    T.BLOBS_COLLECTED: _given(position=st.integers(0, 9), deleted=st.integers(0, 9), finished=st.booleans()),
 }
 assert set(_payloads) == set(EventType)
 
