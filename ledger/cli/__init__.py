@@ -17,6 +17,7 @@ from ledger.cli import (
     searching,
     serving,
     tailing,
+    tenants,
     upkeep,
     writing,
 )
@@ -33,7 +34,7 @@ def main() -> None:
 for command in (
     writing.init,
     writing.demo,
-    writing.tenant,
+    tenants.tenant,
     serving.server,
     migrating.migrate,
     writing.emit,

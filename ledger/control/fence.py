@@ -1,8 +1,9 @@
 """The fence: keeps writers out of a tenant's database, in the database's own server.
 
-Writers are the logins that append and erase. Each is allowed no connection at all, those that it has are ended
-between two appends, and whoever reads goes on. Nothing is asked of anybody's good manners: a process that
-knows nothing of it meets a closed door, asks the catalogue why, and hears TenantSuspended or TenantMoving.
+Writers are the logins that append, erase and collect garbage. Each is allowed no connection at all, those
+that it has are ended between two appends, and whoever reads goes on. Nothing is asked of anybody's good
+manners: a process that knows nothing of it meets a closed door, asks the catalogue why, and hears
+TenantSuspended or TenantMoving.
 """
 
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
@@ -10,7 +11,7 @@ from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
 
-WRITERS = (Role.WRITER, Role.ERASER)
+WRITERS = (Role.WRITER, Role.ERASER, Role.COLLECTOR)
 END_MS = 10_000
 LOCK_WAIT = "30s"
 

@@ -9,9 +9,9 @@ from typing import Any
 from ledger.composition import Ledger
 from ledger.control.catalogue import TenantRecord
 from ledger.control.fence import keep_writers_out, let_writers_in
+from ledger.control.operations import Operation, operating
 from ledger.errors import TenantKept, TenantNotFound
 from ledger.lifecycle.databases import drop_database, head_of_database
-from ledger.lifecycle.operations import Operation, operating
 from ledger.lifecycle.progress import Progress, silent
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import TenantDatabase
@@ -46,18 +46,18 @@ async def delete_tenant(
     Raises TenantNotFound, TenantBusy, TenantKept where its last export is missing or older than its last
     event, StoreUnavailable, BlobStoreUnavailable.
     """
-    record = await ledger.catalogue.find(tenant_id)
+    record = await ledger.tenants.catalogue.find(tenant_id)
     if record is None:
         raise TenantNotFound(f"There is no tenant {tenant_id!r}", fix="`daicho tenant list` shows all")
     if record.status == "deleted":
         return DeletionReport(tenant_id, already=True)
     database = await ledger.tenants.servers.database(record)
     is_whole = record.status not in {"creating", "importing"}
-    if is_whole and not without_export:
+    if is_whole and not without_export and record.status != "deleting":
         await _require_exported(ledger, database)
     await ledger.release(tenant_id)
     async with operating(
-        ledger.catalogue,
+        ledger.tenants.catalogue,
         tenant_id,
         "delete",
         "fence" if is_whole else "drop",
@@ -93,7 +93,7 @@ async def _fence(ledger: Ledger, operation: Operation, database: TenantDatabase)
 
 
 async def _require_exported(ledger: Ledger, database: TenantDatabase) -> None:
-    rows = await ledger.catalogue.ask(_SQL["last_export"], database.tenant_id)
+    rows = await ledger.tenants.catalogue.ask(_SQL["last_export"], database.tenant_id)
     exported, head = rows[0][0] if rows else None, await head_of_database(database)
     if exported is None or exported < head:
         export = f"`daicho tenant export {database.tenant_id} FILE`"

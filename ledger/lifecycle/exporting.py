@@ -16,13 +16,13 @@ from blobstore import BlobNotFound, BlobStat, BlobStore, Digest
 from ledger.composition import Ledger
 from ledger.control.audit import record_act, this_actor
 from ledger.control.migrations import head_revision
+from ledger.control.operations import require_idle
 from ledger.errors import TenantCopyDiffers
 from ledger.lifecycle.archive.manifest import Checkpoints, Manifest, TableCheckpoint
 from ledger.lifecycle.archive.reader import blob_member
 from ledger.lifecycle.archive.writer import ArchiveWriter
 from ledger.lifecycle.log_copy import Rows, read_events, read_table
 from ledger.lifecycle.log_tables import EVENTS, SNAPSHOTS, TRACKING
-from ledger.lifecycle.operations import require_idle
 from ledger.lifecycle.progress import Progress, silent
 from ledger.store.server import Connection
 from ledger.store.tenant_database import Role
@@ -63,8 +63,8 @@ async def export_tenant(
     Raises TenantNotFound, TenantBusy, ArchiveExists, ArchiveUnwritable, TenantCopyDiffers where a body is
     missing, StoreUnavailable, BlobStoreUnavailable. Then no file of this name is there.
     """
-    await require_idle(ledger.catalogue, tenant_id)
-    record = await ledger.catalogue.get(tenant_id)
+    await require_idle(ledger.tenants.catalogue, tenant_id)
+    record = await ledger.tenants.catalogue.get(tenant_id)
     tenant = await ledger.tenant(tenant_id, for_reading=True)
     checkpoint = await _checkpoint(tenant, progress)
     connection = await tenant.database.connect(Role.READER)
@@ -87,10 +87,9 @@ async def export_tenant(
             blobs, blob_bytes = await _write_blobs(archive, tenant.blobs, named, progress)
     finally:
         await connection.close()
-    report = ExportReport(
-        tenant_id, str(path), checkpoint.position, blobs, blob_bytes, path.stat().st_size
-    )
-    async with ledger.catalogue.changing() as connection:
+    archive_bytes = (await asyncio.to_thread(path.stat)).st_size
+    report = ExportReport(tenant_id, str(path), checkpoint.position, blobs, blob_bytes, archive_bytes)
+    async with ledger.tenants.catalogue.changing() as connection:
         details = {"position": report.position, "file": path.name, "blobs": blobs}
         await record_act(
             connection, by, "tenant.exported", f"tenant:{tenant_id}", reason=reason, details=details
@@ -99,7 +98,7 @@ async def export_tenant(
 
 
 async def _checkpoint(tenant: Tenant, progress: Progress) -> TableCheckpoint:
-    """The tables' digests as a fresh fold makes them: the log is what is exported, and what they follow from."""
+    """The tables' digests as a fresh fold makes them: it is the log that is exported, and they follow."""
     await Projector(tenant.store).catch_up()
     report = await verify(tenant, progress=lambda done, total: progress("folding", done, total))
     return TableCheckpoint(

@@ -13,12 +13,12 @@ from typing import Any
 
 from ledger.composition import Ledger
 from ledger.control.migrations import head_revision
+from ledger.control.operations import Operation, operating, state_of
 from ledger.control.provisioning import provision
 from ledger.errors import ArchiveDamaged, MigrationNeeded, TenantConflict, TenantCopyDiffers
 from ledger.lifecycle.archive.reader import ArchiveReader
 from ledger.lifecycle.log_copy import Rows, head_of, replace_table, require_whole, write_events
 from ledger.lifecycle.log_tables import EVENTS, SNAPSHOTS, TRACKING, LogTable
-from ledger.lifecycle.operations import Operation, operating, state_of
 from ledger.lifecycle.progress import Progress, silent
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
@@ -70,10 +70,10 @@ async def import_tenant(
         record = await ledger.tenants.reserve(tenant_id, name, server=server, by=by)
         state = {"archive": archive.digest}
         async with operating(
-            ledger.catalogue, tenant_id, "import", "provision", state=state, status="importing", by=by
+            ledger.tenants.catalogue, tenant_id, "import", "provision", state=state, status="importing", by=by
         ) as operation:
-            database = await ledger.servers.database(record)
-            tenant = ledger.handle(record, database)
+            database = await ledger.tenants.servers.database(record)
+            tenant = await ledger.handle(record, database)
             try:
                 await provision(database)
                 blobs = await _put_blobs(archive, tenant, progress)
@@ -105,10 +105,10 @@ def _require_readable(archive: ArchiveReader) -> None:
 
 async def _require_free(ledger: Ledger, tenant_id: str, archive_digest: str) -> None:
     """Nothing of the name, or this import of it, interrupted."""
-    found = await ledger.catalogue.find(tenant_id)
+    found = await ledger.tenants.catalogue.find(tenant_id)
     if found is None or found.status == "creating":
         return
-    state = await state_of(ledger.catalogue, tenant_id, "import")
+    state = await state_of(ledger.tenants.catalogue, tenant_id, "import")
     if found.status != "importing" or state is None:
         raise TenantConflict(
             f"Tenant {tenant_id!r} is there already" + (", deleted" if found.status == "deleted" else ""),
@@ -118,7 +118,7 @@ async def _require_free(ledger: Ledger, tenant_id: str, archive_digest: str) -> 
     if state["archive"] != archive_digest:
         raise TenantConflict(
             f"An import of another archive as {tenant_id!r} was interrupted",
-            fix=f"Finish that one, or `daicho tenant delete {tenant_id} --no-export --yes`; nothing was written",
+            fix=f"Finish that one, or delete what there is of it: `daicho tenant delete {tenant_id}`",
         )
 
 

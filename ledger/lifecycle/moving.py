@@ -1,11 +1,12 @@
 """Move: a tenant's database to another server, while its writers go on for nearly all of the time.
 
+    claiming   the target must hold no database of this name
     copying    the database is made at the target; log and tables are copied while writers append
     fenced     writers are kept out of the source; what came since is copied, and everything is compared
     dropping   the catalogue names the target: writers and readers go on there; the source's database goes
 
-Asked for again after a kill, it goes on from the step it was at. Where the copy is not equal, or `cancel_move`
-is called before the switch, the tenant is where it was and the target's database goes.
+Asked for again after a kill, it goes on from the step it was at. Where the copy is not equal, or
+`cancel_move` is called before the switch, the tenant stays where it was and the target's database goes.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import Any
 from ledger.composition import Ledger
 from ledger.control.catalogue import TenantRecord
 from ledger.control.fence import keep_writers_out, let_writers_in
+from ledger.control.operations import Operation, operating, state_of
 from ledger.control.placement import choose_server
 from ledger.control.provisioning import provision
 from ledger.errors import TenantBusy, TenantConflict, TenantCopyDiffers
@@ -27,7 +29,6 @@ from ledger.lifecycle.log_copy import (
     range_digest,
     require_whole,
 )
-from ledger.lifecycle.operations import Operation, operating, state_of
 from ledger.lifecycle.progress import Progress, silent
 from ledger.lifecycle.projected import catch_up, require_equal_tables
 from ledger.store.server import Connection
@@ -78,11 +79,11 @@ async def move_tenant(
 ) -> MoveReport:
     """Moves a tenant, active or suspended, to the server named `to`.
 
-    Raises TenantNotFound, ServerNotFound, NoServerForTenant, TenantBusy, TenantConflict where the target holds a
-    database of this name, TenantCopyDiffers, StoreUnavailable.
+    Raises TenantNotFound, ServerNotFound, NoServerForTenant, TenantBusy, TenantConflict where the target
+    holds a database of this name, TenantCopyDiffers, StoreUnavailable.
     """
-    record = await ledger.catalogue.get(tenant_id)
-    state = await state_of(ledger.catalogue, tenant_id, "move")
+    record = await ledger.tenants.catalogue.get(tenant_id)
+    state = await state_of(ledger.tenants.catalogue, tenant_id, "move")
     if state is None:
         if record.server_name == to:
             head = await head_of_database(await ledger.tenants.servers.database(record))
@@ -91,7 +92,8 @@ async def move_tenant(
         state = {"from": record.server_name, "to": to, "was": record.status}
     elif state["to"] != to:
         raise _moving_elsewhere(tenant_id, state["to"])
-    async with operating(ledger.catalogue, tenant_id, "move", "claiming", state=state, by=by) as operation:
+    catalogue = ledger.tenants.catalogue
+    async with operating(catalogue, tenant_id, "move", "claiming", state=state, by=by) as operation:
         move = await _move_of(ledger, record, operation, progress)
         paused, position = 0.0, 0
         try:
@@ -105,8 +107,7 @@ async def move_tenant(
             await _take_back(move, drop=operation.step != "claiming")
             raise
         await drop_database(move.source)
-        async with ledger.catalogue.changing() as connection:
-            await connection.execute(_SQL["finish_operation"], tenant_id)
+        await operation.give_up(move.operation.state["was"])
     position = position or await head_of_database(move.target)
     return MoveReport(tenant_id, to, moved=True, position=position, paused_seconds=round(paused, 3))
 
@@ -114,11 +115,12 @@ async def move_tenant(
 async def cancel_move(ledger: Ledger, tenant_id: str, *, by: str | None = None) -> None:
     """Takes an interrupted move back: writers go on where they were, the target's database goes. Raises
     TenantConflict where no move is under way or it was switched already."""
-    record = await ledger.catalogue.get(tenant_id)
-    state = await state_of(ledger.catalogue, tenant_id, "move")
+    record = await ledger.tenants.catalogue.get(tenant_id)
+    state = await state_of(ledger.tenants.catalogue, tenant_id, "move")
     if state is None:
         raise TenantConflict(f"No move of tenant {tenant_id!r} is under way", fix="Nothing was changed")
-    async with operating(ledger.catalogue, tenant_id, "move", "claiming", state=state, by=by) as operation:
+    catalogue = ledger.tenants.catalogue
+    async with operating(catalogue, tenant_id, "move", "claiming", state=state, by=by) as operation:
         if operation.step == "dropping":
             raise TenantConflict(
                 f"Tenant {tenant_id!r} lives on server {state['to']} already",
@@ -213,7 +215,7 @@ async def _copy_other_tables(move: _Move) -> None:
 async def _compare_log(move: _Move, *, also_erased_after: int | None = None) -> int:
     """Every range of the log that was not found equal before, and those that something was erased in since.
     Returns the head that both have."""
-    source, target = await _both(move, Role.READER, Role.READER)
+    source, target = await _both(move, Role.READER, Role.OWNER)
     try:
         head = await head_of_database(move.target)
         erased = (

@@ -55,8 +55,8 @@ class TenantDatabase:
     """`name` is random and comes from the catalogue, never from the tenant's id. It stays the same all the
     tenant's life; the server changes when the tenant is moved.
 
-    `locate` asks the catalogue for the server once more, where the one that is known lets nobody in: so whoever
-    works in a tenant goes on at its new place. It raises what says why not (TenantSuspended, TenantMoving).
+    `locate` asks the catalogue for the server once more, where the one that is known lets nobody in: so
+    whoever works in a tenant goes on at its new place. It raises what says why not (TenantSuspended, …).
     """
 
     tenant_id: str

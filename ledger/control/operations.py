@@ -17,7 +17,7 @@ from ledger.errors import TenantBusy
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 
-_SQL = load_statements("ledger.lifecycle", "queries.sql")
+_SQL = load_statements("ledger.control", "operations.sql")
 
 
 @dataclass
@@ -97,8 +97,8 @@ async def operating(
     by: str | None = None,
 ) -> AsyncIterator[Operation]:
     """The operation that is under way, where it is of this kind, or a new one, begun with `status`, also in
-    place of one of the kind `instead_of`. Raises TenantBusy where another is under way, StoreUnavailable where
-    another process is at it."""
+    place of one of the kind `instead_of`. Raises TenantBusy where another is under way, StoreUnavailable
+    where another process is at it."""
     async with catalogue.locked(tenant_id):
         found = await _under_way(catalogue, tenant_id)
         if found is None or found["kind"] == instead_of:
