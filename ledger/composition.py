@@ -167,7 +167,7 @@ class Ledger:
 def blob_backend(settings: Settings) -> BlobBackend:
     """The blob store of the settings; nothing is connected yet."""
     if settings.blob_backend == "filesystem":
-        return FilesystemRoot(settings.home / "blobs")
+        return FilesystemRoot(settings.home / "blobs", compression=settings.blob_compression)
     return MinioConnection(
         settings.minio_endpoint,
         settings.minio_access_key,

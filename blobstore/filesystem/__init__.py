@@ -1,5 +1,6 @@
 """Blobs in a folder: for one machine, and for embedded use."""
 
-from blobstore.filesystem.store import FilesystemBlobStore, FilesystemRoot
+from blobstore.filesystem.root import FilesystemRoot
+from blobstore.filesystem.store import FilesystemBlobStore
 
 __all__ = ["FilesystemBlobStore", "FilesystemRoot"]

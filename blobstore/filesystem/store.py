@@ -1,162 +1,55 @@
 """Blobs in a folder: `<root>/<prefix>/sha256/ab/<digest>`. For one machine, and for embedded use.
 
-A *root* is the folder that the stores of many prefixes share, with the threads that do their work.
-How a file gets there whole and durably is told in `durable.py`.
+How a file gets there whole and durably is told in `durable.py`; how it is compressed, in `zstd_frames.py`.
 """
 
-import errno
+import asyncio
 import hashlib
 import os
 import re
-import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Generator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from threading import Lock
-from typing import TypeVar
+from threading import Event, Lock
+from typing import TYPE_CHECKING
 
 from blobstore import durable
-from blobstore.digest import Digest, digest_of, digest_of_chunks, parse_digest, parse_digest_prefix
+from blobstore.digest import Digest, digest_of, parse_digest, parse_digest_prefix
 from blobstore.downloads import require_download
-from blobstore.errors import (
-    BlobAccessDenied,
-    BlobCorrupt,
-    BlobError,
-    BlobNotFound,
-    BlobStoreMissing,
-    BlobStoreUnavailable,
-    BlobUrlUnsupported,
-    InvalidDigest,
-)
+from blobstore.errors import BlobCorrupt, BlobNotFound, BlobUrlUnsupported, InvalidDigest
+from blobstore.filesystem import files
+from blobstore.filesystem.grouping import BODY_BYTES_MAX
+from blobstore.filesystem.put import Place, Put
+from blobstore.filesystem.zstd_frames import SUFFIX, DamagedFrames
 from blobstore.keys import blob_folder, blob_key, parse_prefix
-from blobstore.protocol import RENEWED_SECONDS, URL_SECONDS, BlobStat
-from blobstore.streams import blocks, proven, pulled, require_age, require_bytes, require_range
-from blobstore.threads import Threads
+from blobstore.protocol import URL_SECONDS, BlobStat
+from blobstore.streams import BLOCK_BYTES, blocks, proven, pulled, require_age, require_bytes, require_range
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from blobstore.filesystem.root import FilesystemRoot
 
 _FOLDER_NAME = re.compile(r"[0-9a-f]{2}")
 
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-
-
-class FilesystemRoot:
-    """The backend: a folder (made by `prepare`) and at most 32 threads. Construction touches nothing.
-
-    A put renews a blob that is older than `renewed_seconds`.
-    """
-
-    def __init__(self, root: Path, *, renewed_seconds: float = RENEWED_SECONDS) -> None:
-        self.root = Path(root).absolute()
-        self.renewed_seconds = renewed_seconds
-        self._threads = Threads("blobs-folder")
-        # Folders whose own name this process has made durable. A folder found there may have been made a
-        # moment ago by a process that died before its fsync, so the first put into each pays one.
-        self._durable_folders: set[Path] = set()
-
-    def store(self, prefix: str) -> "FilesystemBlobStore":
-        """The store of one prefix. Raises BlobStoreMisconfigured."""
-        return FilesystemBlobStore(self, prefix)
-
-    async def check(self) -> None:
-        """Write, fsync and remove a small file in the root."""
-        await self.run(self._probe)
-
-    async def prepare(self) -> None:
-        """Make the root and its parents, durably."""
-        await self.run(lambda: self._make_durable([*reversed(self.root.parents), self.root]))
-
-    async def close(self) -> None:
-        """Wait for calls under way and end the threads."""
-        await self._threads.close()
-
-    def describe(self) -> str:
-        """`folder /path`."""
-        return f"folder {self.root}"
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.describe()}>"
-
-    async def run(self, call: Callable[[], T]) -> T:
-        """Do blocking work in a thread, its OSErrors told as blob errors."""
-
-        def told() -> T:
-            try:
-                return call()
-            except OSError as error:
-                raise self._tell(error) from error
-
-        return await self._threads.run(told)
-
-    def make_folder(self, folder: Path) -> None:
-        """Make a folder and those above it, durably. FileNotFoundError where there is no root."""
-        below_root = [each for each in reversed([folder, *folder.parents]) if each.is_relative_to(self.root)]
-        self._make_durable(below_root[1:])
-
-    def _make_durable(self, folders: list[Path]) -> None:
-        for folder in folders:
-            new = durable.make_folder(folder)
-            if new or folder not in self._durable_folders:
-                self._sync_name_of(folder, new)
-
-    def _sync_name_of(self, folder: Path, new: bool) -> None:
-        try:
-            durable.sync_folder(folder.parent)
-        except OSError:
-            # The folders above the root are often not ours to open. What we made there must be durable; what
-            # was there before us is not ours to answer for.
-            if new or self.root in folder.parents:
-                raise
-        self._durable_folders.add(folder)
-
-    def require(self) -> None:
-        """Raise FileNotFoundError where there is no root: an absent store is not an absent blob."""
-        os.stat(self.root)
-
-    def _probe(self) -> None:
-        probe = self.root / f".check.{secrets.token_hex(8)}"
-        durable.write_whole(probe, b"daicho")
-        os.unlink(probe)
-
-    def _tell(self, error: OSError) -> BlobError:
-        found = f"{errno.errorcode.get(error.errno or 0, 'OSError')} ({error.strerror})"
-        where = error.filename or self.root
-        if error.errno in _DENIED:
-            return BlobAccessDenied(
-                f"The blob store in {self.root} may not be used: {where}",
-                found=found,
-                fix="Give the user that runs daicho read and write access to that folder",
-            )
-        if error.errno in {errno.ENOENT, errno.ENOTDIR} and not os.path.isdir(self.root):
-            return BlobStoreMissing(
-                f"There is no blob store in {self.root}",
-                expected="a folder",
-                found=found,
-                fix="Run `daicho init`, which makes it",
-            )
-        return BlobStoreUnavailable(f"The blob store in {self.root} is failing: {where}", found=found)
-
 
 class FilesystemBlobStore:
-    """The blobs of one prefix under a root. Implements BlobStore.
+    """The blobs of one prefix under a root. Implements BlobStore."""
 
-    `root` is a folder, which this store then has to itself, or a FilesystemRoot shared with others.
-    """
-
-    def __init__(self, root: Path | FilesystemRoot, prefix: str) -> None:
+    def __init__(self, root: "FilesystemRoot", prefix: str) -> None:
         self._prefix = parse_prefix(prefix)
-        self._owns_root = not isinstance(root, FilesystemRoot)
-        self._root = root if isinstance(root, FilesystemRoot) else FilesystemRoot(root)
-        self._folder = self._root.root / blob_folder(self._prefix)
+        self._root = root
+        self._folder = root.root / blob_folder(self._prefix)
+        self._place = Place(self.path_of, root.make_folder, root.renewed_seconds, root.compress)
 
     async def put(self, content: bytes | AsyncIterable[bytes]) -> Digest:
         """See BlobStore.put. A full disk raises BlobStoreUnavailable and leaves nothing behind."""
         if isinstance(content, AsyncIterable):
             return await self._put_stream(content)
         require_bytes(content)
-        return await self._root.run(lambda: self._put(content))
+        if len(content) <= BODY_BYTES_MAX:
+            return await self._root.put(Put(self._place, content))
+        return await self._put_large(content)
 
     async def get(self, digest: Digest) -> bytes:
         """See BlobStore.get."""
@@ -183,7 +76,7 @@ class FilesystemBlobStore:
     async def exists(self, digest: Digest) -> bool:
         """See BlobStore.exists."""
         path = self.path_of(digest)
-        return await self._root.run(lambda: self._stored_digest(path) == digest)
+        return await self._root.run(lambda: self._is_whole(path, digest))
 
     async def verify(self, digest: Digest) -> int:
         """See BlobStore.verify."""
@@ -222,7 +115,7 @@ class FilesystemBlobStore:
             for digest in await self._root.run(partial(_digests_in, folder)):
                 if digest.startswith(digest_prefix) and digest > least:
                     with suppress(BlobNotFound):  # deleted meanwhile
-                        yield await self.stat(digest)
+                        yield await self._root.run(partial(self._listed, digest))
 
     async def delete(self, digest: Digest) -> None:
         """See BlobStore.delete."""
@@ -243,9 +136,7 @@ class FilesystemBlobStore:
         await self._root.prepare()
 
     async def close(self) -> None:
-        """See BlobStore.close."""
-        if self._owns_root:
-            await self._root.close()
+        """Nothing: the root is shared, and closed by whoever opened it."""
 
     def describe(self) -> str:
         """`folder /path, prefix acme`."""
@@ -258,44 +149,55 @@ class FilesystemBlobStore:
         """The file of a blob, there or not. Raises InvalidDigest."""
         return self._root.root / blob_key(self._prefix, digest)
 
-    def _put(self, content: bytes) -> Digest:
-        digest = digest_of(content)
-        path = self.path_of(digest)
-        self._root.make_folder(path.parent)
-        if not self._is_renewed(path, digest):
-            durable.write_whole(path, content)
-        return digest
+    async def _put_large(self, content: bytes) -> Digest:
+        """Hash and write at the same time, each in a thread: what is there already is found out meanwhile."""
+        blob = await self._root.run(self._new_blob)
+        unwanted = Event()
 
-    def _is_renewed(self, path: Path, digest: Digest) -> bool:
-        """True where the blob is there whole, durably, and is young or has been made so."""
-        if self._stored_digest(path) != digest:
-            return False
+        def write() -> None:
+            for start in range(0, len(content), BLOCK_BYTES):
+                if unwanted.is_set():
+                    return
+                blob.write(content[start : start + BLOCK_BYTES])
+            blob.end(sync=True)
+
+        def is_there(digest: Digest) -> bool:
+            return self._place.is_there(self.path_of(digest), digest)
+
+        writing = asyncio.create_task(self._root.run(write))
         try:
-            durable.renew(path, self._root.renewed_seconds)
-        except FileNotFoundError:  # deleted meanwhile
-            return False
-        # Whole and visible; but whoever renamed it may not have come to the fsync of the folder.
-        durable.sync_folder(path.parent)
-        return True
+            digest = await self._root.run(lambda: digest_of(content))
+            wanted = not await self._root.run(partial(is_there, digest))
+            if wanted:
+                await asyncio.shield(writing)
+            return await self._root.run(partial(self._keep, blob, digest, wanted))
+        finally:
+            unwanted.set()
+            await asyncio.gather(writing, return_exceptions=True)
+            await self._root.run(blob.discard)
 
     async def _put_stream(self, chunks: AsyncIterable[bytes]) -> Digest:
         # In no blob's folder yet: which one is known when the last byte is.
-        file = await self._root.run(lambda: self._new_file(self._folder))
+        blob = await self._root.run(self._new_blob)
         lock = Lock()  # a cancelled write is still running in its thread
         running = hashlib.sha256()
 
         def write(block: bytes) -> None:
             with lock:
                 running.update(block)
-                file.write(block)
+                blob.write(block)
 
         def finish() -> Digest:
             with lock:
-                return self._keep(file, Digest(running.hexdigest()))
+                digest = Digest(running.hexdigest())
+                wanted = not self._place.is_there(self.path_of(digest), digest)
+                if wanted:
+                    blob.end(sync=True)
+                return self._keep(blob, digest, wanted)
 
         def discard() -> None:
             with lock:
-                file.discard()
+                blob.discard()
 
         try:
             async for block in blocks(chunks):
@@ -304,16 +206,23 @@ class FilesystemBlobStore:
         finally:
             await self._root.run(discard)
 
-    def _new_file(self, folder: Path) -> durable.NewFile:
-        self._root.make_folder(folder)
-        return durable.NewFile(folder)
+    def _new_blob(self) -> files.NewBlob:
+        self._root.sync_names(self._root.make_folder(self._folder))
+        return files.NewBlob(self._folder, self._root.compress)
 
-    def _keep(self, file: durable.NewFile, digest: Digest) -> Digest:
+    def _keep(self, blob: files.NewBlob, digest: Digest, wanted: bool) -> Digest:
+        """Put a blob that is written and synced under its name, if it is wanted; make the name durable."""
         path = self.path_of(digest)
-        self._root.make_folder(path.parent)
-        if not self._is_renewed(path, digest):
-            file.become(path)
+        self._root.sync_names(self._root.make_folder(path.parent))
+        if wanted:
+            blob.publish(path)
+        durable.sync_folder(path.parent)
         return digest
+
+    def _is_whole(self, path: Path, digest: Digest) -> bool:
+        if (found := files.stored_digest(path)) is None:
+            self._root.require()
+        return found == digest
 
     def _whole(self, path: Path, digest: Digest) -> Generator[bytes, None, None]:
         """The blob's bytes, proven by the last."""
@@ -323,16 +232,29 @@ class FilesystemBlobStore:
         self, path: Path, digest: Digest, start: int, stop: int | None
     ) -> Generator[bytes, None, None]:
         try:
-            yield from durable.read_blocks(path, start, stop)
+            yield from files.read(path, start, stop)
         except FileNotFoundError:
             raise self._not_found(digest) from None
+        except DamagedFrames as damage:
+            raise self._corrupt(path, digest, f"bytes that cannot be decompressed: {damage}") from damage
 
     def _stat(self, path: Path, digest: Digest) -> BlobStat:
         try:
-            found = os.stat(path)
+            size, modified = files.stat(path)
         except FileNotFoundError:
             raise self._not_found(digest) from None
-        return BlobStat(digest, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+        except DamagedFrames as damage:
+            raise self._corrupt(path, digest, f"bytes that cannot be decompressed: {damage}") from damage
+        return BlobStat(digest, size, datetime.fromtimestamp(modified, UTC))
+
+    def _listed(self, digest: Digest) -> BlobStat:
+        """As `stat`; a damaged file that does not tell its content's size is listed with that of the file."""
+        try:
+            return self._stat(self.path_of(digest), digest)
+        except BlobCorrupt:
+            file = files.compressed(self.path_of(digest))
+            found = os.stat(file)
+            return BlobStat(digest, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def _folders(self) -> list[Path]:
         self._root.require()
@@ -344,7 +266,7 @@ class FilesystemBlobStore:
 
     def _delete(self, path: Path) -> None:
         try:
-            durable.remove(path)
+            files.remove(path)
         except FileNotFoundError:  # not even its folder
             self._root.require()
 
@@ -360,7 +282,7 @@ class FilesystemBlobStore:
         self._root.require()
         return BlobNotFound(f"No blob {digest} in {self.describe()}")
 
-    def _corrupt(self, path: Path, digest: Digest, found: Digest) -> BlobCorrupt:
+    def _corrupt(self, path: Path, digest: Digest, found: str) -> BlobCorrupt:
         return BlobCorrupt(
             f"The bytes in {path} are not the blob they are filed as",
             expected=digest,
@@ -368,19 +290,11 @@ class FilesystemBlobStore:
             fix="Put the content again, which rewrites it whole",
         )
 
-    def _stored_digest(self, path: Path) -> Digest | None:
-        """The digest of the bytes that are there; None where no file is."""
-        try:
-            return digest_of_chunks(durable.read_blocks(path))
-        except FileNotFoundError:
-            self._root.require()
-            return None
-
 
 def _digests_in(folder: Path) -> list[Digest]:
-    found = []
+    found = set()
     for name in os.listdir(folder):
         with suppress(InvalidDigest):
             if name.startswith(folder.name):
-                found.append(parse_digest(name))
+                found.add(parse_digest(name.removesuffix(SUFFIX)))
     return sorted(found)

@@ -24,7 +24,7 @@ from projections.audit.history import RunHistory, first_position, inputs_of
 from projections.audit.near import did_you_mean
 from projections.audit.timeline import Anomaly, AttemptSpan, span_of
 from projections.fold.durations import milliseconds_between
-from projections.rows import AttemptRow
+from projections.rows import AttemptRow, RunRow
 
 _WHY = {
     ErrorCategory.RETRYABLE: "the failure is retryable: the same call may succeed later",
@@ -103,7 +103,7 @@ def explanation_of(history: RunHistory, step_id: str) -> StepExplanation:
         status=step.status,
         prompt_pack=f"{run.prompt_pack_id} v{run.prompt_pack_version}" if run.prompt_pack_id else None,
         run_status=run.status,
-        attempts=[_explained(row) for row in history.state.attempts.get(step_id, ())],
+        attempts=[_explained(row, run) for row in history.state.attempts.get(step_id, ())],
         repairs=[_repair(event) for event in history.repairs if event.step_id == step_id],
         waiters=list(_waiters(history, step_id)),
         anomalies=[Anomaly(row.code, row.message) for row in history.anomalies if row.step_id == step_id],
@@ -118,10 +118,10 @@ def no_step(run_id: str, step_id: str, steps: Iterable[str]) -> StepNotFound:
     )
 
 
-def _explained(row: AttemptRow) -> AttemptExplanation:
+def _explained(row: AttemptRow, run: RunRow) -> AttemptExplanation:
     error = failure(row.error)
     return AttemptExplanation(
-        span=span_of(row),
+        span=span_of(row, run),
         error=error,
         may_retry=None if error is None else error.is_retryable(),
         why=_why(row, error),

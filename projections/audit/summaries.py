@@ -22,6 +22,11 @@ def prompt_text(prompt: Any) -> str | None:
     return str(prompt["name"]) if version is None else f"{prompt['name']} v{version}"
 
 
+def prompt_digest(prompt: Any) -> str | None:
+    """Of the prompt's template, where it was told."""
+    return prompt.get("digest") if prompt else None
+
+
 def _started(payload: Payload) -> str:
     pack = payload["prompt_pack"]
     return f"{payload.get('pipeline') or 'run'} with prompt pack {pack['pack_id']} v{pack['version']}"

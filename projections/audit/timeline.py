@@ -10,7 +10,7 @@ from ledger.contract.events import EventType, RecordedEvent
 from projections.audit.answers import Answer
 from projections.audit.erasures import Erasure, erasure_of
 from projections.audit.history import RunHistory
-from projections.audit.summaries import prompt_text, summary_of
+from projections.audit.summaries import prompt_digest, prompt_text, summary_of
 from projections.fold import RunState, fold
 from projections.fold.durations import milliseconds_between
 from projections.fold.runs import ENDED
@@ -36,9 +36,9 @@ class Anomaly:
 @dataclass(slots=True)
 class TimelineEntry:
     """One event. `since_start_ms` is the time from the run's first event. On the start of an attempt stand
-    `model`, `prompt` and `waited_ms`, the time it waited to be tried again and for a worker; on the end of an
-    attempt or a run `duration_ms`; on failures `error_category` and `retryable`; on events whose payload was
-    erased `erased_at`, `_by` and `_reason`."""
+    `model`, `prompt`, the run's pack, and `waited_ms`, the time it waited to be tried again and for a worker;
+    on the end of an attempt or a run `duration_ms`; on failures `error_category` and `retryable`; on events
+    whose payload was erased `erased_at`, `_by` and `_reason`."""
 
     position: int
     version: int
@@ -54,6 +54,10 @@ class TimelineEntry:
     waited_ms: int | None = None
     model: str | None = None
     prompt: str | None = None
+    prompt_digest: str | None = None
+    prompt_pack_id: str | None = None
+    prompt_pack_version: str | None = None
+    prompt_pack_digest: str | None = None
     error_category: str | None = None
     retryable: bool | None = None
     erased: bool = False
@@ -79,7 +83,8 @@ class TimelineEntry:
 class AttemptSpan:
     """One attempt from its start to its end; either time is None where nothing recorded it. It waited
     `retry_wait_ms` from the end of the attempt before it, then `queue_ms` for a worker where the engine
-    said when it was offered. `prompt` is name and version; `ordinal` counts a step's attempts."""
+    said when it was offered. `prompt` is name and version, `prompt_digest` that of its template; the pack is
+    the run's, its digest that of all its prompts; `ordinal` counts a step's attempts."""
 
     step_id: str
     ordinal: int
@@ -94,6 +99,10 @@ class AttemptSpan:
     worker: str | None
     model: str | None
     prompt: str | None
+    prompt_digest: str | None
+    prompt_pack_id: str | None
+    prompt_pack_version: str | None
+    prompt_pack_digest: str | None
     error_category: str | None
     retryable: bool | None
     started_position: int | None
@@ -147,6 +156,7 @@ class TimelineBuilder:
 
     def timeline(self, entries: list[TimelineEntry]) -> Timeline:
         run = self.state.run or RunRow(self.state.run_id)
+        history = RunHistory(self.tenant_id, run.run_id, self.state)
         # Every value is one of ours already: validating each once more would double the time.
         return Timeline.model_construct(
             tenant_id=self.tenant_id,
@@ -159,7 +169,7 @@ class TimelineBuilder:
             started_at=run.started_at,
             ended_at=run.ended_at,
             duration_ms=run.duration_ms,
-            attempts=[span_of(row) for row in RunHistory(self.tenant_id, run.run_id, self.state).attempts],
+            attempts=[span_of(row, run) for row in history.attempts],
             entries=entries,
         )
 
@@ -189,7 +199,7 @@ class TimelineBuilder:
             entry.error_category = error["category"]
             entry.retryable = error["category"] == "retryable"
         if event.event_type is EventType.STEP_STARTED:
-            _say_started(entry, state.attempts[event.step_id or ""][-1])
+            _say_started(entry, state.attempts[event.step_id or ""][-1], state.the_run(event))
         elif event.event_type in _ENDS_OF_ATTEMPTS:
             entry.duration_ms = _attempt_ended(state, event)
         elif event.event_type in _ENDS_OF_RUNS:
@@ -207,7 +217,7 @@ def timeline_of(
     return builder.timeline(builder.add(events, erasure_records))
 
 
-def span_of(row: AttemptRow) -> AttemptSpan:
+def span_of(row: AttemptRow, run: RunRow) -> AttemptSpan:
     return AttemptSpan(
         row.step_id,
         row.ordinal,
@@ -222,6 +232,10 @@ def span_of(row: AttemptRow) -> AttemptSpan:
         row.worker,
         row.model,
         prompt_text(row.prompt),
+        prompt_digest(row.prompt),
+        run.prompt_pack_id,
+        run.prompt_pack_version,
+        run.prompt_pack_digest,
         row.error_category,
         row.retryable,
         row.started_position,
@@ -229,9 +243,13 @@ def span_of(row: AttemptRow) -> AttemptSpan:
     )
 
 
-def _say_started(entry: TimelineEntry, attempt: AttemptRow) -> None:
+def _say_started(entry: TimelineEntry, attempt: AttemptRow, run: RunRow) -> None:
     entry.model = attempt.model
     entry.prompt = prompt_text(attempt.prompt)
+    entry.prompt_digest = prompt_digest(attempt.prompt)
+    entry.prompt_pack_id = run.prompt_pack_id
+    entry.prompt_pack_version = run.prompt_pack_version
+    entry.prompt_pack_digest = run.prompt_pack_digest
     waits = [wait for wait in (attempt.retry_wait_ms, attempt.queue_ms) if wait is not None]
     entry.waited_ms = sum(waits) if waits else None
 

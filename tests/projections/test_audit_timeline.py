@@ -4,12 +4,12 @@ import asyncio
 
 from builder import PACK, RUN, TENANT, History, error, ref
 from event_strategies import recorded_histories
-from hypothesis import given
+from hypothesis import given, settings
 from rich.console import Console
 
 from ledger import Event, Tenant
 from ledger.cli.answers.chart import chart
-from ledger.cli.answers.timeline import timeline_view
+from ledger.cli.answers.timeline import timeline_view, what
 from projections.audit import AuditQueries, Timeline
 from projections.audit.timeline import timeline_of
 
@@ -21,7 +21,7 @@ def _timeline(history: History, run_id: str = RUN) -> Timeline:
 
 def _troubled() -> History:
     """One of everything, a second apart: a failure, a wait, a loss, a repair, an anomaly."""
-    prompt = {"name": "draft", "version": 2}
+    prompt = {"name": "draft", "version": 2, "digest": "d" * 64}
     return (
         History()
         .run_started(pipeline="article")
@@ -70,6 +70,20 @@ def test_every_attempt_has_a_span_with_what_it_waited_for() -> None:
     assert spans[2].queue_ms == 1_000
 
 
+def test_every_step_tells_the_packs_version_and_digest_and_its_prompts() -> None:
+    found = _timeline(_troubled())
+    pack = (PACK["pack_id"], str(PACK["version"]), PACK["digest"])
+
+    starts = [entry for entry in found.entries if entry.event_type == "step.started"]
+    assert len(starts) == len(found.attempts) == 4
+    for told in (*starts, *found.attempts):
+        assert (told.prompt_pack_id, told.prompt_pack_version, told.prompt_pack_digest) == pack
+    assert [span.prompt_digest for span in found.attempts] == ["d" * 64, None, None, None]
+    assert [entry.prompt_digest for entry in starts] == ["d" * 64, None, None, None]
+    shown = what(starts[1]).plain
+    assert shown.startswith(f"pack {pack[0]} v{pack[1]} {pack[2][:12]}")
+
+
 def test_of_one_step_or_in_trouble_or_after_a_position() -> None:
     whole = _timeline(_troubled())
 
@@ -99,6 +113,7 @@ def test_the_chart_has_a_row_per_attempt_in_its_place() -> None:
     assert all(len(line) <= 100 for line in lines)
 
 
+@settings(deadline=None)
 @given(recorded_histories())
 def test_whatever_was_recorded_it_is_told_and_drawn(history: History) -> None:
     for run_id in {event.run_id for event in history.events}:

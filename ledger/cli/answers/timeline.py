@@ -59,8 +59,16 @@ def entry_line(entry: TimelineEntry) -> Text:
     )
 
 
+def pack_text(entry: TimelineEntry) -> str:
+    digest = (entry.prompt_pack_digest or "")[:12]
+    return f"pack {entry.prompt_pack_id} v{entry.prompt_pack_version} {digest}"
+
+
 def what(entry: TimelineEntry) -> Text:
     said = Text(first_line(entry.summary))
+    if entry.prompt_pack_id:
+        said.append("  " if said else "")
+        said.append(pack_text(entry), style="dim")
     if entry.waited_ms:
         said.append(f"  waited {duration(entry.waited_ms)}", style="yellow")
     for anomaly in entry.anomalies:
