@@ -8,6 +8,7 @@ from blobstore.errors import DaichoError
 __all__ = [
     "BlobBeingCollected",
     "BlobCollected",
+    "CheckNotResumable",
     "CollectionRunning",
     "CollectionStopped",
     "AnswerTooLarge",
@@ -125,6 +126,10 @@ class BlobBeingCollected(DaichoError):
     has not come to its end."""
 
     retryable = True
+
+
+class CheckNotResumable(DaichoError, ValueError):
+    """A file that was to keep, or has kept, how far a check of blobs has come, and cannot."""
 
 
 class CollectionRunning(DaichoError):

@@ -62,3 +62,4 @@ for command in (
     main.add_command(command)
 
 blobs.blob.add_command(upkeep.gc)
+blobs.blob.add_command(upkeep.fsck)

@@ -192,7 +192,7 @@ class BlobsCollected(Payload):
 
     position: int | None = Field(default=None, ge=0)
     grace_seconds: float | None = Field(default=None, ge=0)
-    referenced: int | None = Field(default=None, ge=0)
+    mentioned: int | None = Field(default=None, ge=0)
     listed: int | None = Field(default=None, ge=0)
     listed_bytes: int | None = Field(default=None, ge=0)
     deleted: int | None = Field(default=None, ge=0)

@@ -11,7 +11,7 @@ part in it: the grace period only spares those who put from putting again.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -25,6 +25,7 @@ from ledger.tenant import Tenant
 from ledger.upkeep.joining import joined
 from ledger.upkeep.log import Log, Payload
 from ledger.upkeep.references import mentions
+from ledger.upkeep.reports import CollectionReport
 from ledger.upkeep.sorting import RecordSorter
 
 GRACE_SECONDS = 36 * 3600.0
@@ -44,32 +45,6 @@ and an S3 server refuses a request that was signed 15 minutes ago."""
 T = TypeVar("T")
 Progress = Callable[[str, int], None]
 """Called with what is counted, and how many."""
-
-
-@dataclass
-class CollectionReport:
-    """`position` is where the log stood at the last mark. `young` blobs were not marked and not old enough;
-    of `garbage`, `deleted` are gone (a dry run deletes none), the others were put or recorded in time."""
-
-    tenant_id: str
-    grace_seconds: float
-    dry_run: bool
-    position: int = 0
-    referenced: int = 0
-    listed: int = 0
-    listed_bytes: int = 0
-    young: int = 0
-    garbage: int = 0
-    garbage_bytes: int = 0
-    deleted: int = 0
-    deleted_bytes: int = 0
-    taken_over: int = 0
-    unfinished_puts_cleared: int = 0
-    seconds: float = 0.0
-    finished: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class LogToMark(Protocol):
@@ -102,7 +77,7 @@ async def collect_garbage(
     after it has deleted something, that is recorded, with `finished` false. Raises CollectionRunning,
     StoreUnavailable, and what the blob store raises.
     """
-    report = CollectionReport(tenant.tenant_id, grace_seconds, dry_run)
+    report = CollectionReport(tenant_id=tenant.tenant_id, grace_seconds=grace_seconds, dry_run=dry_run)
     log = Log(tenant.store, tenant.reader)
     async with Sweeper.open(tenant.database) as sweeper:
         collection = Collection(report, log, tenant.blobs, sweeper, progress)
@@ -179,7 +154,7 @@ class Collection:
         self.report.listed_bytes += blob.size_bytes
         self._tell("blobs listed", self.report.listed)
         if said:
-            self.report.referenced += 1
+            self.report.mentioned += 1
             return False
         if not self._is_old(blob):
             self.report.young += 1
@@ -275,7 +250,7 @@ def _mentioned(page: Sequence[Payload]) -> Iterable[Digest]:
 
 
 def _collected(report: CollectionReport, actor: str | None) -> Event:
-    said = ("position", "grace_seconds", "referenced", "listed", "listed_bytes", "deleted", "deleted_bytes")
+    said = ("position", "grace_seconds", "mentioned", "listed", "listed_bytes", "deleted", "deleted_bytes")
     payload = {name: getattr(report, name) for name in (*said, "seconds", "finished")}
     return Event(
         event_type=EventType.BLOBS_COLLECTED,

@@ -192,7 +192,7 @@ _PAYLOADS: dict[EventType, st.SearchStrategy[dict[str, Any]]] = {
     ),
     EventType.BLOBS_COLLECTED: _fields(
         **dict.fromkeys(
-            ("position", "referenced", "listed", "listed_bytes", "deleted", "deleted_bytes"),
+            ("position", "mentioned", "listed", "listed_bytes", "deleted", "deleted_bytes"),
             st.none() | st.integers(0, 2**63 - 1),
         ),
         grace_seconds=st.none() | st.floats(0, 1e9),

@@ -20,9 +20,10 @@ from ledger import ArtifactStore, Event
 from ledger.errors import BlobCollected
 from ledger.store.blob_fences import Fence
 from ledger.store.codec import encode_payload
-from ledger.upkeep.collecting import SILENT_SECONDS, Collection, CollectionReport
+from ledger.upkeep.collecting import SILENT_SECONDS, Collection
 from ledger.upkeep.log import Payload
 from ledger.upkeep.references import mentions
+from ledger.upkeep.reports import CollectionReport
 
 GOES_ON = 0.8
 GRACE_SECONDS = 100_000.0
@@ -94,7 +95,7 @@ class World:
         return ArtifactStore("acme", _Blobs(self), _Emitter(self), _Fences(self))  # type: ignore[arg-type]
 
     def collection(self) -> Collection:
-        report = CollectionReport("acme", GRACE_SECONDS, dry_run=False)
+        report = CollectionReport(tenant_id="acme", grace_seconds=GRACE_SECONDS, dry_run=False)
         dying = _Dying(self)
         return Collection(report, _Log(self, dying), _Blobs(self, dying), _Sweeper(self, dying),
                           now=lambda: self.now)  # type: ignore[arg-type]  # fmt: skip

@@ -40,7 +40,7 @@ async def test_garbage_goes_and_what_any_event_mentions_stays(kept: Tenant) -> N
     await grow_old(kept)
     report = await collect_garbage(kept, grace_seconds=0, actor="ann")
     assert await stored(kept) == {ref.digest, mentioned}
-    counts = (report.listed, report.referenced, report.garbage, report.deleted, report.deleted_bytes)
+    counts = (report.listed, report.mentioned, report.garbage, report.deleted, report.deleted_bytes)
     assert counts == (3, 2, 1, 1, len(b"garbage"))
     assert garbage not in await stored(kept)
     event = (await kept.store.read())[-1]
