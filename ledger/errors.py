@@ -56,6 +56,7 @@ __all__ = [
     "PromptPackErased",
     "PromptPackNotFound",
     "PromptPackRetired",
+    "RebuildBlocked",
     "PromptPackUnchanged",
     "PromptVariablesDiffer",
     "RebuildRunning",
@@ -78,6 +79,7 @@ __all__ = [
     "TenantNotFound",
     "TenantSuspended",
     "VersionConflict",
+    "WorkerLost",
 ]
 
 
@@ -329,6 +331,18 @@ class ProjectionBehind(DaichoError):
 
 class RebuildRunning(DaichoError):
     """Another rebuild of this tenant is under way."""
+
+    retryable = True
+
+
+class RebuildBlocked(DaichoError):
+    """Other transactions kept the tables in use until the rebuild gave up. The tables are as they were."""
+
+    retryable = True
+
+
+class WorkerLost(DaichoError):
+    """A process that worked for a rebuild or a verification ended unasked."""
 
     retryable = True
 

@@ -54,6 +54,7 @@ class Projector:
         self._states: OrderedDict[str, State] = OrderedDict()
         self._position: int | None = None
         self._version: int | None = None
+        self._rebuilds = 0
         self._one_by_one_upto = 0
 
     @property
@@ -130,7 +131,7 @@ class Projector:
             # What a crash takes from the tables is folded again; the events are flushed already.
             await connection.execute("SET LOCAL synchronous_commit = off")
             found = await connection.fetchrow(_SQL["lock_checkpoint"], self.projection.name)
-            if found is None or tuple(found) != (self._position, self._version):
+            if found is None or tuple(found) != (self._position, self._version, self._rebuilds):
                 return False
             again = await streams_to_fold_again(connection, events)
             await self._load_missing(connection, {event.run_id for event in events} - again)
@@ -183,7 +184,7 @@ class Projector:
                 f"The projection {self.projection.name!r} has no checkpoint",
                 fix=f"`daicho rebuild --projection {self.projection.name}` makes its tables anew",
             )
-        position, self._version = found
+        position, self._version, self._rebuilds = found
         require_version(self.projection, position, self._version)
         return int(position)
 

@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from projections import VerifyReport
 from projections.rows import RunRow
-from projections.verify import VerifyReport
 
 STATUS_STYLES = {
     "succeeded": "green",
@@ -18,7 +18,7 @@ STATUS_STYLES = {
     "running": "cyan",
     "not_started": "dim",
 }
-WRAPPED = frozenset({"error", "what", "message", "path", "", "name"})
+WRAPPED = frozenset({"error", "what", "message", "path", "", "name", "parameters", "can"})
 
 
 def table(*headers: str, title: str | None = None) -> Table:

@@ -168,13 +168,15 @@ class PromptPackChanged(Payload):
 
 
 class ProjectionRebuilt(Payload):
-    """`digests` maps each table of `projection` (none: core) to the digest of its rows as of `position`."""
+    """`digests` maps each rebuilt table of `projection` (none: core) to the digest of its rows as of
+    `position`; where `run_id` is given, this run alone was rebuilt, and the digests are of its rows."""
 
     projection: str | None = None
     position: int | None = Field(default=None, ge=0)
     events: int | None = Field(default=None, ge=0)
     seconds: float | None = Field(default=None, ge=0)
     digests: dict[str, str] = {}
+    run_id: str | None = None
 
 
 class PayloadErased(Payload):

@@ -100,15 +100,6 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
  ORDER BY version
  LIMIT $4
 
--- name: read_by_stream
--- Whole streams one after the other: what a rebuild and a verification fold.
-SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
-       occurred_at, actor, traceparent, schema_version, payload
-  FROM ledger.events
- WHERE (stream_id, version) > ($1, $2) AND position <= $3
- ORDER BY stream_id, version
- LIMIT $4
-
 -- name: last_position_at
 -- The last position recorded at or before a time; recorded_at never decreases with position.
 SELECT max(position) FROM ledger.events WHERE stream_id = $1 AND recorded_at <= $2

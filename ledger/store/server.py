@@ -62,6 +62,11 @@ class DatabaseServer:
         except POSTGRES_ERRORS as error:
             raise store_error(error, "connecting", self.name) from error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process has connections of its own. The address, a password in it, goes through a pipe.
+        known = (self.name, self.database, self.address, self.connect_timeout_seconds, self.logins)
+        return DatabaseServer, known
+
     def engine(
         self, connect: Callable[[], Awaitable[Connection]] | None = None, *, connections_max: int = 5
     ) -> AsyncEngine:

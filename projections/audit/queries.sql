@@ -1,5 +1,15 @@
 -- What audit asks of a tenant's database beside the event store's own statements.
 
+-- name: read_run
+-- The events of the run $1 after the version $2, up to the position $3, but for those of the types $4.
+SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
+       occurred_at, actor, traceparent, schema_version, payload
+  FROM ledger.events
+ WHERE stream_id = $1 AND version > $2 AND position <= $3 AND event_type <> ALL($4::text[])
+   AND (SELECT ledger.flushed_v1())
+ ORDER BY version
+ LIMIT $5
+
 -- name: position_at
 -- The last position recorded at or before $1, 0 where none was, found by halving: positions have no gaps,
 -- and recorded_at never decreases with them.

@@ -1,12 +1,12 @@
 """RunReader: the events of one run up to a point, a page in memory at a time, or an error that helps."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime, timedelta
 
-from ledger.contract.events import RecordedEvent
+from ledger.contract.events import EventType, RecordedEvent
 from ledger.errors import PositionNotReached, RunNotFound
 from ledger.store.erasure import erasures_of
-from ledger.store.event_store import MAX_POSITION
+from ledger.store.event_store import MAX_POSITION, recorded_event
 from ledger.tenant import Tenant
 from projections.audit.history import RunHistory
 from projections.audit.near import did_you_mean, runs_near
@@ -20,32 +20,45 @@ class RunReader:
     def __init__(self, tenant: Tenant) -> None:
         self.tenant = tenant
 
-    async def history(self, run_id: str, point: Point = NOW) -> RunHistory:
-        """The run folded from its events up to `point`. Raises RunNotFound, PositionNotReached."""
+    async def history(
+        self, run_id: str, point: Point = NOW, *, skip: Collection[EventType] = ()
+    ) -> RunHistory:
+        """The run folded from its events up to `point`, but for those of the types to skip. Raises
+        RunNotFound, PositionNotReached."""
         history = RunHistory.of(self.tenant.tenant_id, run_id)
-        async for events in self.pages(run_id, point):
+        async for events in self.pages(run_id, point, skip=skip):
             history.add(events)
         return history
 
     async def pages(
-        self, run_id: str, point: Point = NOW, limit: int = PAGE_EVENTS
+        self,
+        run_id: str,
+        point: Point = NOW,
+        *,
+        skip: Collection[EventType] = (),
+        page_events: int = PAGE_EVENTS,
     ) -> AsyncIterator[list[RecordedEvent]]:
         """The run's events in order. Raises RunNotFound where it has none, PositionNotReached where it
         has none up to `point`, or the point lies beyond the head."""
         upto = await self.position_of(point, run_id)
+        last = MAX_POSITION if upto is None else upto
         version, found = -1, False
-        while events := await self.tenant.store.read_run(run_id, upto, after_version=version, limit=limit):
-            found = True
-            yield events
-            if len(events) < limit:
+        while True:
+            rows = await self.tenant.reader.fetch(
+                SQL["read_run"], run_id, version, last, list(skip), page_events, doing="reading events"
+            )
+            if rows:
+                found = True
+                yield [recorded_event(self.tenant.tenant_id, row) for row in rows]
+            if len(rows) < page_events:
                 break
-            version = events[-1].version
+            version = rows[-1]["version"]
         if not found:
-            raise await self._nothing_of(run_id, upto)
+            await self._say_nothing_found(run_id, upto)
 
     async def require(self, run_id: str) -> None:
         """Raises RunNotFound where nothing of the run is recorded."""
-        async for _ in self.pages(run_id, limit=1):
+        async for _ in self.pages(run_id, page_events=1):
             return
 
     async def erasures(self, events: list[RecordedEvent]) -> dict[int, RecordedEvent]:
@@ -99,7 +112,7 @@ class RunReader:
             return position
         last = await reader.fetchval(SQL["last_version"], run_id)
         if last is None:
-            raise await self._nothing_of(run_id, None)
+            await self._say_nothing_found(run_id, None)
         raise PositionNotReached(
             f"Run {run_id!r} has no version {version}",
             expected=f"a version from 1 to {last}",
@@ -115,15 +128,18 @@ class RunReader:
                 fix="Positions count all of a tenant's events; `daicho timeline` shows a run's",
             )
 
-    async def _nothing_of(self, run_id: str, upto: int | None) -> Exception:
-        if upto is not None and (later := await self.tenant.store.read_run(run_id, limit=1)):
-            first = later[0]
-            return PositionNotReached(
+    async def _say_nothing_found(self, run_id: str, upto: int | None) -> None:
+        """Returns where the run has events after all, and all of them were skipped."""
+        first = next(iter(await self.tenant.store.read_run(run_id, limit=1)), None)
+        if first is None:
+            known = await runs_near(self.tenant.reader, run_id)
+            raise RunNotFound(
+                f"There is no run {run_id!r} of tenant {self.tenant.tenant_id!r}",
+                fix=did_you_mean(run_id, known, "`daicho runs` lists them"),
+            )
+        if upto is not None and upto < first.position:
+            raise PositionNotReached(
                 f"Run {run_id!r} had no event at that point",
                 expected=f"position {first.position} or later ({first.recorded_at.isoformat()})",
                 fix="Ask for a later point",
             )
-        return RunNotFound(
-            f"There is no run {run_id!r} of tenant {self.tenant.tenant_id!r}",
-            fix=did_you_mean(run_id, await runs_near(self.tenant.reader, run_id), "`daicho runs` lists them"),
-        )

@@ -22,7 +22,7 @@ from projections.audit.points import Point
 from projections.audit.runs import RunReader
 from projections.audit.summaries import summary_of
 
-LOOKED_AT_MAX = 10_000
+LOOKED_AT_MAX = 5_000
 LIMIT_MAX = 1_000
 TEXT_CHARS_MAX = 255  # as many as the longest name has
 WITH_CATEGORY = (EventType.STEP_FAILED, EventType.RUN_FAILED)

@@ -1,7 +1,8 @@
--- Searching a tenant's events, the newest first. The `look_…` statements lead to the events that are looked at,
--- each by an index of its own (the primary key, the stream's, those of migration 0008), so that no plan has to
--- guess: positions before $1 and after $2, at most $3 of them. `$1` is never beyond the flushed head. What else
--- is wanted filters them, in `find`.
+-- Searching a tenant's events, the newest first. The `look_…` statements lead to the events that are looked at:
+-- positions before $1 and after $2, at most $3 of them. `$1` is never beyond the flushed head. Comparing rows of
+-- (type, position) leaves the planner one way: the index in that order (migration 0008); with an equality it
+-- may walk the primary key backwards through everything, in the hope of meeting the type soon. What else is
+-- wanted filters them, in `find`.
 
 -- name: look_everywhere
 SELECT position FROM ledger.events
@@ -17,19 +18,22 @@ SELECT position FROM ledger.events
 SELECT found.position
   FROM unnest($4::text[]) AS wanted (event_type)
  CROSS JOIN LATERAL (SELECT e.position FROM ledger.events AS e
-                      WHERE e.event_type = wanted.event_type AND e.position < $1 AND e.position > $2
-                      ORDER BY e.position DESC LIMIT $3) AS found
+                      WHERE (e.event_type, e.position) < (wanted.event_type, $1::bigint)
+                        AND (e.event_type, e.position) > (wanted.event_type, $2::bigint)
+                      ORDER BY e.event_type DESC, e.position DESC LIMIT $3) AS found
  ORDER BY found.position DESC LIMIT $3
 
 -- name: look_at_step
 SELECT position FROM ledger.events
- WHERE step_id = $4::text AND position < $1 AND position > $2
- ORDER BY position DESC LIMIT $3
+ WHERE step_id IS NOT NULL
+   AND (step_id, position) < ($4::text, $1::bigint) AND (step_id, position) > ($4::text, $2::bigint)
+ ORDER BY step_id DESC, position DESC LIMIT $3
 
 -- name: look_at_actor
 SELECT position FROM ledger.events
- WHERE actor = $4::text AND position < $1 AND position > $2
- ORDER BY position DESC LIMIT $3
+ WHERE actor IS NOT NULL
+   AND (actor, position) < ($4::text, $1::bigint) AND (actor, position) > ($4::text, $2::bigint)
+ ORDER BY actor DESC, position DESC LIMIT $3
 
 -- name: find
 -- Of the events looked at, those that are wanted, at most $11. Categories stand only in events of the types
@@ -37,7 +41,11 @@ SELECT position FROM ledger.events
 SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
        occurred_at, actor, traceparent, schema_version, payload
   FROM ({look}) AS looked_at
-  JOIN ledger.events USING (position)
+ CROSS JOIN LATERAL (SELECT version, recorded_at, event_id, event_type, stream_id, step_id, attempt, occurred_at,
+                            actor, traceparent, schema_version, payload
+                       FROM ledger.events AS e
+                      WHERE e.position = looked_at.position
+                     OFFSET 0) AS event  -- no join: it would filter the whole log before it looks
  WHERE ($5::text IS NULL OR stream_id = $5)
    AND ($6::text[] IS NULL OR event_type = ANY($6))
    AND ($7::text IS NULL OR step_id = $7)

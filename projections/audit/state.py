@@ -6,6 +6,7 @@ from typing import Any
 
 from ledger.contract.state import GraphState
 from projections.audit.answers import Answer, Failure, Reference, Report
+from projections.audit.collecting import collector_paused
 from projections.audit.erasures import Erasure
 from projections.audit.history import RunHistory
 from projections.fold import graph_state
@@ -31,7 +32,8 @@ class StateAsOf(Answer):
 
 
 def graph_state_of(history: RunHistory) -> GraphState:
-    return graph_state(history.state, history.tenant_id)
+    with collector_paused():
+        return graph_state(history.state, history.tenant_id)
 
 
 def state_as_of(history: RunHistory, erased: Sequence[Erasure] = ()) -> StateAsOf:

@@ -126,7 +126,7 @@ async def _from_events(reader: RunReader, after: int, upto: int, as_of: int) -> 
     attempts, tally = AttemptTally(after, upto), RepairTally()
     connection = await reader.tenant.database.connect(Role.READER)
     try:
-        async for state, _ in folded_streams(connection, CORE, reader.tenant.tenant_id, as_of):
+        async for state in folded_streams(connection, CORE, reader.tenant.tenant_id, as_of):
             attempts.add(state)
             repairs = [
                 (row.run_id, row.position, row.details)

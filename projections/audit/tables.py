@@ -107,7 +107,7 @@ async def _rows(
         return
     connection = await reader.tenant.database.connect(Role.READER)
     try:
-        async for state, _ in folded_streams(connection, CORE, reader.tenant.tenant_id, position):
+        async for state in folded_streams(connection, CORE, reader.tenant.tenant_id, position):
             for row in _of_table(row_type, state.take_touched()):
                 yield row
     finally:

@@ -8,10 +8,11 @@ from types import MappingProxyType
 
 from ledger.contract.events import EventType, RecordedEvent
 from projections.audit.answers import Answer
+from projections.audit.collecting import collector_paused
 from projections.audit.erasures import Erasure, erasure_of
 from projections.audit.history import RunHistory
 from projections.audit.summaries import prompt_digest, prompt_text, summary_of
-from projections.fold import RunState, fold
+from projections.fold import RunState, fold_decoded
 from projections.fold.durations import milliseconds_between
 from projections.fold.runs import ENDED
 from projections.rows import AnomalyRow, AttemptRow, RunRow
@@ -141,6 +142,7 @@ class TimelineBuilder:
         self.tenant_id = tenant_id
         self.state = RunState(run_id)
         self._first: datetime | None = None
+        self._anomalies = 0
 
     @property
     def has_ended(self) -> bool:
@@ -152,7 +154,8 @@ class TimelineBuilder:
         erasure_records: Mapping[int, RecordedEvent] = MappingProxyType({}),
     ) -> list[TimelineEntry]:
         """`erasure_records` are those of erased events, by the erased position."""
-        return [self._add(event, erasure_records) for event in events]
+        with collector_paused():
+            return [self._add(event, erasure_records) for event in events]
 
     def timeline(self, entries: list[TimelineEntry]) -> Timeline:
         run = self.state.run or RunRow(self.state.run_id)
@@ -174,37 +177,45 @@ class TimelineBuilder:
         )
 
     def _add(self, event: RecordedEvent, records: Mapping[int, RecordedEvent]) -> TimelineEntry:
-        state = self.state
-        fold(state, event)
-        odd = [Anomaly(row.code, row.message) for row in state.take_touched() if isinstance(row, AnomalyRow)]
+        state, payload, event_type = self.state, event.payload or {}, event.event_type
+        fold_decoded(state, event, payload)
+        odd = self._take_anomalies()
         if self._first is None:
             self._first = event.timestamp
-        payload = event.payload or {}
         entry = TimelineEntry(
             event.position,
             event.version,
-            str(event.event_type),
+            str(event_type),
             event.timestamp,
             event.recorded_at,
             milliseconds_between(self._first, event.timestamp),
             event.step_id,
             event.attempt,
             event.actor,
-            summary_of(event.event_type, payload),
+            summary_of(event_type, payload),
             anomalies=odd,
         )
         if event.data is None:
             _say_erased(entry, erasure_of(event, records.get(event.position)))
-        elif event.event_type in _WITH_ERROR and (error := payload.get("error")):
+        elif event_type in _WITH_ERROR and (error := payload.get("error")):
             entry.error_category = error["category"]
             entry.retryable = error["category"] == "retryable"
-        if event.event_type is EventType.STEP_STARTED:
+        if event_type is EventType.STEP_STARTED:
             _say_started(entry, state.attempts[event.step_id or ""][-1], state.the_run(event))
-        elif event.event_type in _ENDS_OF_ATTEMPTS:
+        elif event_type in _ENDS_OF_ATTEMPTS:
             entry.duration_ms = _attempt_ended(state, event)
-        elif event.event_type in _ENDS_OF_RUNS:
+        elif event_type in _ENDS_OF_RUNS:
             entry.duration_ms = state.run.duration_ms if state.run else None
         return entry
+
+    def _take_anomalies(self) -> list[Anomaly]:
+        state = self.state
+        count = state.run.anomalies if state.run else None
+        if count is not None and count == self._anomalies:
+            state.touched.clear()
+            return []
+        self._anomalies = count or 0
+        return [Anomaly(row.code, row.message) for row in state.take_touched() if isinstance(row, AnomalyRow)]
 
 
 def timeline_of(

@@ -44,6 +44,11 @@ class Fact:
         )
 
 
+def can_be_emitted(kind: EventType | str) -> bool:
+    """An erasure records itself and packs are decided: neither can be emitted."""
+    return isinstance(kind, EventType) and not kind.is_decided and kind is not EventType.PAYLOAD_ERASED
+
+
 def history_of(facts: list[Fact]) -> History:
     history = History()
     for fact in facts:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from builder import PACK, Records
+from builder import PACK, RUN, TENANT, History, Records, ref
 from database_rows import busy_run, live_records, started
-from event_strategies import Fact, interleaved
+from event_strategies import Fact, history_of, interleaved
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -19,9 +19,10 @@ from ledger.errors import InvalidPoint, PositionNotReached, RunNotFound, TableNo
 from projections import Projector
 from projections import projector as projector_module
 from projections.audit import AuditQueries, Point
+from projections.audit.history import RunHistory
 from projections.audit.runs import RunReader
-from projections.audit.state import state_as_of
-from projections.fold import RunState, graph_state
+from projections.audit.state import graph_state_of, state_as_of
+from projections.fold import NOT_IN_GRAPH_STATE, RunState, graph_state
 from projections.rows import ROW_TYPES, STATE_ROW_TYPES, columns, from_record, to_record
 
 
@@ -197,10 +198,6 @@ def test_a_point_is_one_thing_and_an_instant() -> None:
 
 
 def test_references_are_told_in_utc_wherever_they_were_recorded() -> None:
-    from builder import RUN, TENANT, History, ref
-
-    from projections.audit.history import RunHistory
-
     output = {**ref("o"), "created_at": "2026-01-01T05:30:00+05:30"}
     history = (
         History().run_started(prompt_pack=PACK).step_started().step_succeeded(outputs={"output": output})
@@ -208,3 +205,14 @@ def test_references_are_told_in_utc_wherever_they_were_recorded() -> None:
     told = state_as_of(RunHistory.of(TENANT, RUN, history.events)).model_dump(mode="json")
     assert told["step_outputs"]["draft"]["created_at"] == "2026-01-01T00:00:00Z"
     assert told["recorded_at"].endswith("Z")
+
+
+@given(interleaved())
+def test_a_graph_state_comes_from_none_of_the_events_that_are_not_read_for_it(facts: list[Fact]) -> None:
+    events = history_of(facts).events
+    for run_id in {event.run_id for event in events}:
+        of_run = [event for event in events if event.run_id == run_id]
+        read = [event for event in of_run if event.event_type not in NOT_IN_GRAPH_STATE]
+        assert graph_state_of(RunHistory.of(TENANT, run_id, of_run)) == graph_state_of(
+            RunHistory.of(TENANT, run_id, read)
+        )
