@@ -157,4 +157,4 @@ class Catalogue:
 
 
 def _record(row: Any) -> TenantRecord:
-    return TenantRecord(*row[:-1], former_ids=tuple(row[-1]))
+    return TenantRecord(**{**row, "former_ids": tuple(row["former_ids"])})

@@ -100,7 +100,7 @@ async def export_tenant(
 async def _checkpoint(tenant: Tenant, progress: Progress) -> TableCheckpoint:
     """The tables' digests as a fresh fold makes them: it is the log that is exported, and they follow."""
     await Projector(tenant.store).catch_up()
-    report = await verify(tenant, progress=lambda done, total: progress("folding", done, total))
+    report = await verify(tenant, progress=progress)
     return TableCheckpoint(
         projection=report.projection,
         version=CORE.version,

@@ -174,7 +174,7 @@ async def _in_threads(archive: ArchiveReader, table: LogTable) -> AsyncIterator[
 
 async def _compare_tables(archive: ArchiveReader, tenant: Tenant, progress: Progress) -> bool:
     await Projector(tenant.store).catch_up()
-    report = await verify(tenant, progress=lambda done, total: progress("folding", done, total))
+    report = await verify(tenant, progress=progress)
     for checkpoint in archive.checkpoints.projections:
         if (checkpoint.projection, checkpoint.version) != (report.projection, CORE.version):
             continue
