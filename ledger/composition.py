@@ -3,6 +3,7 @@ together; everything below it gets what it needs handed in."""
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,9 @@ from ledger.store.reader import Reader
 from ledger.store.server import DatabaseServer
 from ledger.store.tenant_database import TenantDatabase
 from ledger.tenant import Tenant
+from projections.following import Follower
+from projections.installed import Projections, installed_projections
+from projections.lost import GRACE_SECONDS
 from projections.progress import Progress
 from projections.projector import Projector
 
@@ -41,6 +45,7 @@ class Ledger:
         llm: LlmCatalogue,
         blobs: BlobBackend,
         wakeups: Wakeups,
+        projections: Projections,
         resources: AsyncExitStack,
     ) -> None:
         self.settings = settings
@@ -49,6 +54,7 @@ class Ledger:
         self.llm = llm
         self.blobs = blobs
         self._wakeups = wakeups
+        self._projections = projections
         self._resources = resources
         self._opened: dict[str, Tenant] = {}
         self._projecting: list[tuple[Projector, asyncio.Task[None]]] = []
@@ -61,9 +67,11 @@ class Ledger:
         stores are there; an empty control database is migrated, an outdated one is refused.
 
         Raises SettingsError, EmbeddedServerError, StoreUnavailable, BlobStoreUnavailable,
-        BlobStoreMissing, MigrationNeeded.
+        BlobStoreMissing, MigrationNeeded; ProjectionNotLoaded where it projects and an installed
+        projection is broken.
         """
         settings = settings or Settings()
+        projections = installed_projections() if settings.projection == "background" else ()
         async with AsyncExitStack() as resources:
             server = await resources.enter_async_context(open_server(settings))
             await _prepare_control(server)
@@ -79,7 +87,7 @@ class Ledger:
             resources.push_async_callback(wakeups.close)
             log.info("ledger_opened", database=server.name, blobs=blobs.describe())
             llm = LlmCatalogue(catalogue)
-            return cls(settings, server, tenants, llm, blobs, wakeups, resources.pop_all())
+            return cls(settings, server, tenants, llm, blobs, wakeups, projections, resources.pop_all())
 
     async def tenant(self, tenant_id: str, *, for_reading: bool = False) -> Tenant:
         """The handle of an active tenant; the same one each time. `for_reading` also that of one that is
@@ -116,6 +124,25 @@ class Ledger:
             await self._stop_projecting(tenant_id)
             await tenant.close()
 
+    def follower(
+        self,
+        tenant_ids: Sequence[str] | None = None,
+        *,
+        projections: Projections | None = None,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> Follower:
+        """What `daicho follow` runs: `await ledger.follower().run_until_cancelled()` keeps the projections of
+        all tenants, or of those named, up to date, and shares the work with other processes that do the
+        same. Attempts that run past their timeout and `grace_seconds` are recorded as lost."""
+        return Follower(
+            self.server,
+            self.tenants,
+            self._wakeups,
+            installed_projections() if projections is None else projections,
+            tenant_ids=tenant_ids,
+            grace_seconds=grace_seconds,
+        )
+
     async def close(self) -> None:
         """Everything emitted is acknowledged or failed; then projectors, connections and, where this
         was its last user, the embedded server stop."""
@@ -137,11 +164,12 @@ class Ledger:
         await self.close()
 
     def _project(self, tenant: Tenant) -> None:
-        projector = Projector(tenant.store)
-        tenant.follow(Progress(tenant.reader, projector, self._wakeups))
-        if self.settings.projection == "background":
+        """Each projection by itself: one that stops does not stop the others."""
+        projectors = {each.name: Projector(tenant.store, each) for each in self._projections}
+        tenant.follow(Progress(tenant.reader, projectors, self._wakeups))
+        for name, projector in projectors.items():
             task = asyncio.create_task(
-                projector.run_until_cancelled(), name=f"daicho-projector-{tenant.tenant_id}"
+                projector.run_until_cancelled(), name=f"daicho-projector-{tenant.tenant_id}-{name}"
             )
             self._projecting.append((projector, task))
 
