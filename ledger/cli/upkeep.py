@@ -67,8 +67,8 @@ async def gc(
 
 def _tell(report: CollectionReport) -> None:
     out.print(
-        f"{_blobs(report.listed)} ({render.size(report.listed_bytes)}), log up to position {report.position}: "
-        f"{report.mentioned} mentioned, {report.young} too young, {report.garbage} garbage"
+        f"{_blobs(report.listed)} ({render.size(report.listed_bytes)}), log up to position "
+        f"{report.position}: {report.mentioned} mentioned, {report.young} too young, {report.garbage} garbage"
     )
     if report.dry_run:
         size = render.size(report.garbage_bytes)
