@@ -1,4 +1,4 @@
-"""A bucket is made by `daicho init` and by nothing else; so a wrong name is an error and never a new bucket."""
+"""A bucket is made by `daicho init` and by nothing else: a wrong name is an error, never a new bucket."""
 
 import asyncio
 import os
