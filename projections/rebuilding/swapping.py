@@ -8,8 +8,11 @@
        checkpoint, commit
 
 Where 3 or 4 do not come at once, everything is let go of and tried again after a pause: nobody ever waits
-behind a rebuild that waits. Positions: the whole projection comes to the head as of 2; one table alone to
-where the others are, the checkpoint.
+behind a rebuild that waits. The whole projection comes to the head as of 2; one table alone to where the
+others are, the checkpoint.
+
+A snapshot from between 2 and 4 has the new rows and the old checkpoint. Who wants both of one moment locks
+the tables before taking it, as verify does.
 """
 
 import asyncio
