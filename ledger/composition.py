@@ -13,6 +13,7 @@ from ledger.control.catalogue import Catalogue
 from ledger.control.llm import LlmCatalogue
 from ledger.control.migrations import control_revision, require_head, upgrade_control
 from ledger.control.server import open_server
+from ledger.control.servers import DatabaseServers
 from ledger.control.tenants import TenantDBManager
 from ledger.control.wakeups import Wakeups
 from ledger.emitter import EmitterLimits
@@ -79,7 +80,7 @@ class Ledger:
                 await blobs.prepare()
             await blobs.check()
             catalogue = await resources.enter_async_context(Catalogue.open(server))
-            tenants = TenantDBManager(server, catalogue)
+            tenants = TenantDBManager(DatabaseServers(server, catalogue), catalogue)
             resources.push_async_callback(tenants.close)
             wakeups = Wakeups(server)
             resources.push_async_callback(wakeups.close)

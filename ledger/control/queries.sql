@@ -7,7 +7,12 @@ SELECT pg_advisory_lock(hashtextextended('daicho.provision:' || $1, 0))
 -- name: reserve_tenant
 INSERT INTO control.tenants (tenant_id, name, status, database_name, blob_prefix, server_name)
 VALUES ($1, $2, 'creating', $3, $4, $5)
-ON CONFLICT (tenant_id) DO NOTHING
+
+-- name: activate
+UPDATE control.tenants SET status = 'active', schema_revision = $2 WHERE tenant_id = $1
+
+-- name: note_revision
+UPDATE control.tenants SET schema_revision = $2 WHERE tenant_id = $1
 
 -- name: find_tenant
 SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 from typing import Any
 
-from ledger.errors import LedgerClosed
+import asyncpg
+
+from ledger.errors import InvalidName, LedgerClosed
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.tenant_database import Role, TenantDatabase
 
@@ -35,6 +37,8 @@ class Reader:
                     rows: list[Any] = await connection.fetch(statement, *arguments)
                     return rows
         except POSTGRES_ERRORS as error:
+            if isinstance(error, (ValueError, asyncpg.DataError)):
+                raise _no_value(error, doing) from None
             raise store_error(error, doing, self.database.server.name) from error
 
     async def fetchval(self, statement: str, *arguments: Any, doing: str = "reading") -> Any:
@@ -53,3 +57,12 @@ class Reader:
         connections = self.database.server.connections
         connections.leave(self.database.name)
         await connections.close_idle(self.database.name)
+
+
+def _no_value(error: BaseException, doing: str) -> InvalidName:
+    """asyncpg and PostgreSQL both say DataError of what they cannot take."""
+    return InvalidName(
+        f"What was asked for cannot stand in PostgreSQL: {ascii(str(error))[1:-1][:200]} (while {doing})",
+        expected="text without U+0000 and lone surrogates, numbers within their range",
+        fix="Correct what was asked for",
+    )

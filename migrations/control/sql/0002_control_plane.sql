@@ -1,5 +1,14 @@
 -- The control plane: database servers, the life of a tenant, and who changed what.
 
+-- name: only_those_who_are_let_in
+-- By default whoever can log in may connect to any database: the tenants' logins, too.
+DO $block$
+BEGIN
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO %I', current_database(), current_user);
+END
+$block$
+
 -- name: database_servers
 -- Where tenants' databases are. `address` is a URL without password (the environment or a file holds that);
 -- NULL is the one server of the settings, on which this database itself lies.
