@@ -69,6 +69,10 @@ class Projector:
         self._rebuilds = 0
         self._one_by_one_upto = 0
 
+    @property
+    def tenant_id(self) -> str:
+        return self._store.tenant_id
+
     async def catch_up(self) -> int:
         """Projects until nothing is left; returns the checkpoint."""
         while await self.project_batch():
