@@ -7,7 +7,7 @@ that were erased meanwhile.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.contract.events import RecordedEvent
@@ -16,7 +16,7 @@ from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from projections.copy_format import encoder_of, record_encoder_of
 from projections.definition import Projection, State
-from projections.projector import streams_to_fold_again, write_rows
+from projections.projector import RUNS_REMEMBERED_MAX, streams_to_fold_again, write_rows
 from projections.rebuilding.filling import Copying, Digests
 from projections.rebuilding.new_tables import NewTable
 from projections.rows import columns, from_record, key_of
@@ -33,9 +33,10 @@ Known = dict[tuple[Any, ...], bytes]
 """Rows that are in the new tables, by class and key."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class CatchUp:
-    """On `connection`, which is in a transaction whenever it is asked to do something."""
+    """On `connection`, which is in a transaction whenever it is asked to do something. It remembers streams
+    and their rows, as a projector does."""
 
     connection: Connection
     projection: Projection[Any]
@@ -44,6 +45,8 @@ class CatchUp:
     digests: Digests
     is_whole: bool
     tell: Folded
+    _states: dict[str, State] = field(default_factory=dict)
+    _known: Known = field(default_factory=dict)
 
     async def advance(self, position: int, upto: int) -> None:
         """Brings tables and digests from one position to another."""
@@ -61,31 +64,39 @@ class CatchUp:
             position = next_position
 
     async def _go_on(self, events: Sequence[RecordedEvent]) -> None:
-        states, known = await self._load({event.run_id for event in events})
+        touched = {event.run_id for event in events}
+        if len(self._states.keys() | touched) > RUNS_REMEMBERED_MAX:
+            self._forget()
+        await self._load(touched - self._states.keys())
         for event in events:
-            fold_one(self.projection, states[event.run_id], event)
-        rows = [row for state in states.values() for row in state.take_touched()]
+            fold_one(self.projection, self._states[event.run_id], event)
+        rows = [row for run_id in touched for row in self._states[run_id].take_touched()]
         for row in rows:
+            key = (type(row), *key_of(row))
             digest = self.digests[type(row)]
-            before = known.get((type(row), *key_of(row)))
-            if before is not None:
-                digest.remove([before])
-            digest.add([encoder_of(type(row))(row)])
+            if key in self._known:
+                digest.remove([self._known[key]])
+            self._known[key] = encoder_of(type(row))(row)
+            digest.add([self._known[key]])
         await write_rows(self.connection, rows, {table.row_type: table.name for table in self.tables})
 
-    async def _load(self, run_ids: set[str]) -> tuple[dict[str, State], Known]:
-        states: dict[str, State] = {run_id: self.projection.new_state(run_id) for run_id in run_ids}
-        known: Known = {}
+    async def _load(self, run_ids: set[str]) -> None:
+        self._states |= {run_id: self.projection.new_state(run_id) for run_id in run_ids}
         for table in self.tables:
             row_type = table.row_type
             named = [run_id for run_id in run_ids if row_type in self.projection.state_tables(run_id)]
             encode = record_encoder_of(row_type)
             for record in await self.connection.fetch(select_by_run(row_type, table.name), named):
-                known[row_type, *(record[name] for name in row_type.KEY)] = encode(record)
-                states[record["run_id"]].add(from_record(row_type, record))
-        return states, known
+                self._known[row_type, *(record[name] for name in row_type.KEY)] = encode(record)
+                self._states[record["run_id"]].add(from_record(row_type, record))
+
+    def _forget(self) -> None:
+        self._states.clear()
+        self._known.clear()
 
     async def _fold_again(self, streams: Sequence[str], upto: int) -> None:
+        if streams:
+            self._forget()
         for some in _parts(streams):
             for table in self.tables:
                 self.digests[table.row_type].remove(await self._delete(table, some))
