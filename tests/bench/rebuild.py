@@ -3,7 +3,7 @@ tables and columns by hand-written SQL on two connections, each payload decoded 
 the peer (the eventsourcing library's ProjectionRunner, one transaction per event).
 
     python -m tests.bench.rebuild [--events 200000 1000000] [--rounds 3] [--peer-events 3000]
-                                  [--undisturbed SECONDS]
+                                  [--undisturbed SECONDS] [--rate 2000]
 
 Every figure is the median of the rounds, ratios are taken round by round. CPU is that of all processes, the
 server's among them, in microseconds per event: on a machine that is busy with other things it tells more.
@@ -90,6 +90,7 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-events", type=int, default=3_000)
     parser.add_argument("--undisturbed", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--rate", type=int, default=2_000, help="events per second appended meanwhile")
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="daicho-bench-"))
     home.chmod(0o711)
@@ -101,7 +102,9 @@ async def main() -> None:
                     await measure_size(ledger, postgres, events, options, report)
                 _show(report, options.events)
                 if options.undisturbed:
-                    await undisturbed.measure(ledger, options.events[0], options.undisturbed)
+                    await undisturbed.measure(
+                        ledger, options.events[0], options.undisturbed, options.rate
+                    )
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

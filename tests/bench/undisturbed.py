@@ -15,10 +15,8 @@ from ledger import Ledger, Tenant
 from projections import Projector, rebuild, verify
 from tests.bench.history import append_history
 
-RATE = 2_000
 
-
-async def measure(ledger: Ledger, events: int, seconds: float) -> None:
+async def measure(ledger: Ledger, events: int, seconds: float, rate: int) -> None:
     tenant_id = f"bench-{uuid4().hex[:8]}"
     await ledger.tenants.create_tenant_db(tenant_id, "Benchmark")
     tenant = await ledger.tenant(tenant_id)
@@ -27,8 +25,8 @@ async def measure(ledger: Ledger, events: int, seconds: float) -> None:
     projector = Projector(tenant.store)
     following = asyncio.create_task(projector.run_until_cancelled())
     try:
-        alone, _ = await _emitting(ledger, tenant, asyncio.sleep(seconds))
-        meanwhile, report = await _emitting(ledger, tenant, rebuild(tenant))
+        alone, _ = await _emitting(ledger, tenant, rate, asyncio.sleep(seconds))
+        meanwhile, report = await _emitting(ledger, tenant, rate, rebuild(tenant))
     finally:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -44,10 +42,12 @@ async def measure(ledger: Ledger, events: int, seconds: float) -> None:
     print(f"live == fresh fold: {(await verify(tenant)).ok}")
 
 
-async def _emitting(ledger: Ledger, tenant: Tenant, work: Awaitable[Any]) -> tuple[list[float], Any]:
+async def _emitting(
+    ledger: Ledger, tenant: Tenant, rate: int, work: Awaitable[Any]
+) -> tuple[list[float], Any]:
     """Latencies in ms of events emitted while `work` goes on, and its result."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.steady", str(ledger.settings.home), tenant.tenant_id, str(RATE),
+        sys.executable, "-m", "tests.bench.steady", str(ledger.settings.home), tenant.tenant_id, str(rate),
         stdin=PIPE, stdout=PIPE, limit=2**26,
     )  # fmt: skip
     assert child.stdin is not None
