@@ -16,6 +16,7 @@ from blobstore import (
     MinioConnection,
 )
 from ledger import ArtifactStore, Tenant
+from ledger.store.blob_fences import BlobFences
 from tests.blobstore.conftest import Bucket, ceph, named_server, swift
 from tests.blobstore.scripted_server import Answer, s3_error, scripted_server
 from tests.servers.s3_server import free_ports
@@ -52,7 +53,8 @@ REAL = {
 
 @asynccontextmanager
 async def artifacts_of(tenant: Tenant, connection: MinioConnection) -> AsyncIterator[ArtifactStore]:
-    yield ArtifactStore(tenant.tenant_id, connection.store("acme"), tenant.emitter)
+    fences = BlobFences(tenant.database, tenant.reader)
+    yield ArtifactStore(tenant.tenant_id, connection.store("acme"), tenant.emitter, fences)
     await connection.close()
 
 
