@@ -7,11 +7,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint torture bench constraints clean
+.PHONY: help demo test test-minio lint torture bench constraints clean
 
 help:
 	@echo "make demo     run the main job on embedded PostgreSQL and a folder of blobs"
 	@echo "make test     run the tests"
+	@echo "make test-minio  the blob store's tests against MINIO_ENDPOINT (default: docker compose's MinIO)"
 	@echo "make lint     ruff, mypy --strict, import layers"
 	@echo "make torture  the long tests with kills and faults"
 	@echo "make bench    the benchmarks, as ratios to a peer and to the physical limit"
@@ -21,6 +22,11 @@ demo: .venv/run.stamp
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m "not torture"
+
+# The buckets it makes there are named daicho-test-…, and are removed again.
+test-minio: .venv/dev.stamp
+	MINIO_ENDPOINT=$${MINIO_ENDPOINT:-localhost:9000} \
+		$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -k named_server tests/blobstore
 
 torture: .venv/dev.stamp
 	$(BIN)/python -m pytest -m torture

@@ -11,12 +11,16 @@ The order makes a crash harmless:
 
 import contextlib
 import os
+import re
 import secrets
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 
 from blobstore.streams import BLOCK_BYTES
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -51,7 +55,7 @@ class NewFile:
     """A temporary file in a folder, on its way to become `path`: `write`, then `become` or `discard`."""
 
     def __init__(self, folder: Path) -> None:
-        self._temporary = folder / f".{secrets.token_hex(8)}.tmp"
+        self._temporary = folder / f".{secrets.token_hex(8)}.tmp"  # as in _TEMPORARY
         self._descriptor = os.open(
             self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
         )
@@ -79,6 +83,30 @@ class NewFile:
     def _close(self) -> None:
         self._open = False  # first: a descriptor closed twice may be somebody else's by then
         os.close(self._descriptor)
+
+
+def renew(path: Path, older_than_seconds: float) -> None:
+    """Let the file be as if written now, durably, where it is older than that. Raises FileNotFoundError."""
+    if time.time() - os.stat(path).st_mtime <= older_than_seconds:
+        return
+    os.utime(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def clear_unfinished(folder: Path, older_than_seconds: float) -> int:
+    """Remove the folder's temporary files that were not written to for this long; return how many."""
+    cleared = 0
+    for name in os.listdir(folder):
+        if _TEMPORARY.fullmatch(name):
+            with contextlib.suppress(FileNotFoundError):  # it became a blob, or was discarded
+                if time.time() - os.stat(folder / name).st_mtime >= older_than_seconds:
+                    os.unlink(folder / name)
+                    cleared += 1
+    return cleared
 
 
 def remove(path: Path) -> None:

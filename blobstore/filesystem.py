@@ -31,8 +31,8 @@ from blobstore.errors import (
     InvalidDigest,
 )
 from blobstore.keys import blob_folder, blob_key, parse_prefix
-from blobstore.protocol import URL_SECONDS, BlobStat
-from blobstore.streams import blocks, proven, pulled, require_bytes, require_range
+from blobstore.protocol import RENEWED_SECONDS, URL_SECONDS, BlobStat
+from blobstore.streams import blocks, proven, pulled, require_age, require_bytes, require_range
 from blobstore.threads import Threads
 
 T = TypeVar("T")
@@ -43,10 +43,14 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class FilesystemRoot:
-    """The backend: a folder (made by `prepare`) and at most 32 threads. Construction touches nothing."""
+    """The backend: a folder (made by `prepare`) and at most 32 threads. Construction touches nothing.
 
-    def __init__(self, root: Path) -> None:
+    A put renews a blob that is older than `renewed_seconds`.
+    """
+
+    def __init__(self, root: Path, *, renewed_seconds: float = RENEWED_SECONDS) -> None:
         self.root = Path(root).absolute()
+        self.renewed_seconds = renewed_seconds
         self._threads = Threads("blobs-folder")
         # Folders whose own name this process has made durable. A folder found there may have been made a
         # moment ago by a process that died before its fsync, so the first put into each pays one.
@@ -225,6 +229,11 @@ class FilesystemBlobStore:
         path = self.path_of(digest)
         await self._root.run(lambda: self._delete(path))
 
+    async def clear_unfinished(self, older_than_seconds: float) -> int:
+        """See BlobStore.clear_unfinished."""
+        require_age(older_than_seconds)
+        return await self._root.run(lambda: self._clear_unfinished(older_than_seconds))
+
     async def check(self) -> None:
         """See BlobStore.check."""
         await self._root.check()
@@ -253,12 +262,21 @@ class FilesystemBlobStore:
         digest = digest_of(content)
         path = self.path_of(digest)
         self._root.make_folder(path.parent)
-        if self._stored_digest(path) == digest:
-            # Whole and visible; but whoever renamed it may not have come to the fsync of the folder.
-            durable.sync_folder(path.parent)
-        else:
+        if not self._is_renewed(path, digest):
             durable.write_whole(path, content)
         return digest
+
+    def _is_renewed(self, path: Path, digest: Digest) -> bool:
+        """True where the blob is there whole, durably, and is young or has been made so."""
+        if self._stored_digest(path) != digest:
+            return False
+        try:
+            durable.renew(path, self._root.renewed_seconds)
+        except FileNotFoundError:  # deleted meanwhile
+            return False
+        # Whole and visible; but whoever renamed it may not have come to the fsync of the folder.
+        durable.sync_folder(path.parent)
+        return True
 
     async def _put_stream(self, chunks: AsyncIterable[bytes]) -> Digest:
         # In no blob's folder yet: which one is known when the last byte is.
@@ -293,9 +311,7 @@ class FilesystemBlobStore:
     def _keep(self, file: durable.NewFile, digest: Digest) -> Digest:
         path = self.path_of(digest)
         self._root.make_folder(path.parent)
-        if self._stored_digest(path) == digest:
-            durable.sync_folder(path.parent)
-        else:
+        if not self._is_renewed(path, digest):
             file.become(path)
         return digest
 
@@ -331,6 +347,13 @@ class FilesystemBlobStore:
             durable.remove(path)
         except FileNotFoundError:  # not even its folder
             self._root.require()
+
+    def _clear_unfinished(self, older_than_seconds: float) -> int:
+        folders = self._folders()
+        return sum(
+            durable.clear_unfinished(folder, older_than_seconds)
+            for folder in ([self._folder, *folders] if self._folder.is_dir() else [])
+        )
 
     def _not_found(self, digest: Digest) -> BlobNotFound:
         """Raises FileNotFoundError where there is no root: an absent store is not an absent blob."""

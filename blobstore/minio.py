@@ -10,10 +10,12 @@ and Swift check; Ceph checks the request's own hash (over http) or its Content-M
 import asyncio
 import base64
 import hashlib
+import math
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -24,6 +26,7 @@ import minio
 from minio.datatypes import Object
 from minio.error import S3Error
 from minio.helpers import MIN_PART_SIZE, check_bucket_name
+from urllib3.response import BaseHTTPResponse
 
 from blobstore.digest import Digest, digest_of, digest_of_chunks, parse_digest, parse_digest_prefix
 from blobstore.downloads import attachment, require_download
@@ -38,9 +41,10 @@ from blobstore.errors import (
 )
 from blobstore.http_pool import HttpPool
 from blobstore.keys import blob_folder, blob_key, parse_prefix
-from blobstore.protocol import URL_SECONDS, BlobStat
+from blobstore.protocol import RENEWED_SECONDS, URL_SECONDS, BlobStat
 from blobstore.s3_errors import TROUBLE, tell
-from blobstore.streams import blocks, proven, pulled, require_bytes, require_range
+from blobstore.s3_uploads import abort_upload, unfinished_uploads
+from blobstore.streams import blocks, proven, pulled, require_age, require_bytes, require_range
 from blobstore.threads import Threads
 
 T = TypeVar("T")
@@ -65,7 +69,7 @@ class MinioConnection:
     `endpoint` is `host:port`; `region` None asks the server once. A call that fails in a way that may pass is
     tried at most ATTEMPTS_MAX times, and never begun again after `deadline_seconds`; an attempt ends when the
     server is silent for the connect or read timeout. Raises BlobStoreMisconfigured for an endpoint with a
-    scheme, and for a name that can be no bucket's.
+    scheme, and for a name that can be no bucket's. A put renews a blob that is older than `renewed_seconds`.
     """
 
     def __init__(
@@ -80,9 +84,11 @@ class MinioConnection:
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
         deadline_seconds: float = DEADLINE_SECONDS,
+        renewed_seconds: float = RENEWED_SECONDS,
     ) -> None:
         self.endpoint = parse_endpoint(endpoint)
         self.bucket = _parse_bucket(bucket)
+        self.renewed_seconds = renewed_seconds
         self._deadline_seconds = deadline_seconds
         self._pool = HttpPool(connect_timeout=connect_timeout_seconds, read_timeout=read_timeout_seconds)
         self._client = minio.Minio(
@@ -192,7 +198,7 @@ class MinioBlobStore:
         self._prefix = parse_prefix(prefix)
 
     async def put(self, content: bytes | AsyncIterable[bytes]) -> Digest:
-        """See BlobStore.put. What is there already is downloaded to be hashed, not uploaded again.
+        """See BlobStore.put. What is there and young is downloaded to be hashed; what is older is sent again.
 
         A stream is spooled to a temporary file first: its key is known when its last byte is.
         """
@@ -277,6 +283,11 @@ class MinioBlobStore:
         key = blob_key(self._prefix, digest)
         await self._connection.call(lambda client: client.remove_object(self._connection.bucket, key))
 
+    async def clear_unfinished(self, older_than_seconds: float) -> int:
+        """See BlobStore.clear_unfinished. Uploads in parts are aged from their beginning."""
+        require_age(older_than_seconds)
+        return await self._connection.call(lambda client: self._clear_unfinished(client, older_than_seconds))
+
     async def check(self) -> None:
         """See BlobStore.check."""
         await self._connection.check()
@@ -308,7 +319,7 @@ class MinioBlobStore:
     async def _put_body(self, body: BinaryIO, size: int, digest: Digest) -> Digest:
         _require_single_put(size)
         key = blob_key(self._prefix, digest)
-        if await self._connection.call(lambda client: self._stored_digest(client, key)) != digest:
+        if not await self._connection.call(lambda client: self._is_renewed(client, key, digest)):
             await self._connection.call(lambda client: self._upload(client, key, digest, body, size))
         return digest
 
@@ -371,6 +382,18 @@ class MinioBlobStore:
         stats = (_listed_stat(folder, found) for found in listed)
         return list(islice((stat for stat in stats if stat is not None), PAGE_BLOBS_MAX))
 
+    def _clear_unfinished(self, client: minio.Minio, older_than_seconds: float) -> int:
+        """All of this prefix's uploads in parts that were neither completed nor aborted."""
+        latest = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
+        stale = [
+            upload
+            for upload in unfinished_uploads(client, self._connection.bucket, blob_folder(self._prefix) + "/")
+            if upload.begun_at <= latest
+        ]
+        for upload in stale:
+            abort_upload(client, self._connection.bucket, upload)
+        return len(stale)
+
     def _told(self, error: S3Error, digest: Digest) -> Exception:
         if error.code == _ABSENT:
             return BlobNotFound(f"No blob {digest} in {self.describe()}")
@@ -384,6 +407,18 @@ class MinioBlobStore:
             if error.code != _ABSENT:
                 raise
             return None
+
+    def _is_renewed(self, client: minio.Minio, key: str, digest: Digest) -> bool:
+        """True where the blob is there whole, and young. An old one is not read: it is sent in any case."""
+        try:
+            response = client.get_object(self._connection.bucket, key)
+        except S3Error as error:
+            if error.code != _ABSENT:
+                raise
+            return False
+        with _released(response):
+            young = _age_seconds(response) <= self._connection.renewed_seconds
+            return young and digest_of_chunks(response.stream(CHUNK_BYTES)) == digest
 
     def _corrupt(self, digest: Digest, found: Digest) -> BlobCorrupt:
         return BlobCorrupt(
@@ -399,12 +434,27 @@ def _chunks(
 ) -> Generator[bytes, None, None]:
     """The object's bytes, all of them where `length` is 0. A body shorter than announced raises, as urllib3
     counts."""
-    response = client.get_object(bucket, key, offset=offset, length=length)
-    try:
+    with _released(client.get_object(bucket, key, offset=offset, length=length)) as response:
         yield from response.stream(CHUNK_BYTES)
+
+
+@contextmanager
+def _released(response: BaseHTTPResponse) -> Iterator[BaseHTTPResponse]:
+    """Give the connection back; closed, where the rest of a body is still to come on it."""
+    try:
+        yield response
     finally:
         response.close()
         response.release_conn()
+
+
+def _age_seconds(response: BaseHTTPResponse) -> float:
+    """By the server's clock alone. Without end where it does not say."""
+    try:
+        now, modified = (parsedate_to_datetime(response.headers[name]) for name in ("date", "last-modified"))
+    except (KeyError, ValueError):
+        return math.inf
+    return (now - modified).total_seconds()
 
 
 def _listed_stat(folder: str, listed: Object) -> BlobStat | None:

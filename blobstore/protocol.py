@@ -2,6 +2,20 @@
 
 A *store* holds the blobs of one prefix (a tenant). A *backend* is what many stores share: a connection to an
 S3 server, or a root folder; it is opened once, checked once, and hands out stores.
+
+What a collector of garbage may build on
+----------------------------------------
+- *A put renews.* When `put` returns, the blob's `modified_at` is at most RENEWED_SECONDS before that put
+  began, whether the blob was there or not. What is there whole and younger is read and left as it is; what is
+  there and older is touched (a folder) or written again (S3: a copy of an object onto itself means another
+  thing at every server, and we have the bytes). So a blob is renewed once an hour at most, however often put.
+- A sweep that deletes only what was last modified before a *grace period* therefore never meets a blob put
+  within it, where the grace period exceeds RENEWED_SECONDS plus the longest time from a put to its event.
+- `modified_at` is the store's clock, not the caller's. S3 servers refuse requests that are 15 minutes off.
+- `delete` is unconditional: most S3 servers know no "if unmodified". Between a sweep's last look at a blob
+  and its `delete` a put may come to renew it; closing that gap is the caller's, by a lock that both take.
+- `iterate(after=...)` resumes a mark or sweep that was stopped; it costs a listing, not a request per blob.
+- `clear_unfinished` removes what puts left that never came to their end: no blobs, so `iterate` lists none.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator
@@ -14,6 +28,7 @@ from blobstore.digest import Digest
 
 URL_SECONDS = 3600
 URL_SECONDS_MAX = 7 * 24 * 3600  # what S3's signature version 4 allows
+RENEWED_SECONDS = 3600.0  # after a put, a blob's age is at most this
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,8 @@ class BlobStore(Protocol):
     async def put(self, content: bytes | AsyncIterable[bytes]) -> Digest:
         """Store bytes and return their sha256 once they are durable.
 
-        What is there already is read back and hashed: whole, nothing is written; corrupt, it is rewritten.
+        What is there already is proven whole, by reading and hashing it or by writing it again; where it was
+        written more than RENEWED_SECONDS ago, it is renewed (see the top of this module).
         A stream may be of any length, and is held in memory a few MiB at a time; where it raises, its error
         is raised on and nothing of it is stored. Raises TypeError for anything but bytes.
         """
@@ -107,6 +123,12 @@ class BlobStore(Protocol):
 
         It is the caller who knows that nothing refers to the blob any more.
         """
+        ...
+
+    async def clear_unfinished(self, older_than_seconds: float) -> int:
+        """Remove what puts left behind that were not heard of for this long, and return how many there were:
+        temporary files, uploads in parts that were never completed. Must exceed the longest pause of a put
+        that still lives, which would fail. Raises ValueError for a negative age."""
         ...
 
     async def check(self) -> None:

@@ -69,6 +69,12 @@ def require_range(start: int, stop: int | None) -> None:
         raise ValueError(f"A part of a blob is 0 <= start <= stop, not {start}..{stop}")
 
 
+def require_age(seconds: float) -> None:
+    """Raise ValueError for what can be no age. No number at all, too."""
+    if not seconds >= 0:
+        raise ValueError(f"An age is 0 seconds or more, not {seconds}")
+
+
 @asynccontextmanager
 async def pulled(
     blocks: Generator[bytes, None, None], run: RunBlocking

@@ -9,13 +9,13 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from blobstore import BlobStore, Digest, parse_digest
+from ledger.bodies.body import Content, Measured, body_of
+from ledger.bodies.content_types import JSON
 from ledger.contract.artifact_ref import ArtifactPath, ArtifactRef
 from ledger.contract.events import Event, EventType
 from ledger.contract.names import shown
 from ledger.emitter import EventEmitter
-from ledger.errors import InvalidArtifactPath, InvalidEvent, TenantMismatch
-
-JSON = "application/json"
+from ledger.errors import InvalidArtifact, InvalidArtifactPath, TenantMismatch
 
 
 class ArtifactStore:
@@ -26,24 +26,28 @@ class ArtifactStore:
 
     async def put(
         self,
-        content: bytes | str,
+        content: Content,
         path: str,
-        content_type: str = JSON,
+        content_type: str | None = JSON,
         *,
         attempt: int | None = None,
         event_id: UUID | None = None,
     ) -> ArtifactRef:
-        """Store `content` (str as UTF-8) and append `artifact.stored` to the run that `path` names.
+        """Store `content` and append `artifact.stored` to the run that `path` names.
 
-        `path` is `storage/{tenant_id}/{run_id}/{step}/{name}`. Raises InvalidArtifactPath,
-        TenantMismatch or InvalidEvent before anything is written. `event_id`, where given, is the
-        attempt's own: the same bytes put again under it return the first reference.
+        `content` is bytes; str, stored as UTF-8; a Path or an async iterator of bytes, of any length, read a
+        few MiB at a time; or a pydantic model or JSON value, stored as canonical JSON. `path` is
+        `storage/{tenant_id}/{run_id}/{step}/{name}`. `content_type` None lets the name's extension say, or
+        else the kind of content. Raises InvalidArtifactPath, TenantMismatch or InvalidArtifact before
+        anything is recorded. `event_id`, where given, is the attempt's own: the same bytes put again under
+        it return the first reference.
         """
         parts = self._own(path)
-        body = _bytes_of(content)
-        reference = _reference(path, content_type, len(body))
-        digest = await self._blobs.put(body)
-        ref = reference.model_copy(update={"digest": digest})
+        body = body_of(content, parts.name, content_type)
+        reference = _reference(path, body.content_type)
+        measured = Measured(body.open())
+        digest = await self._blobs.put(measured.stored)
+        ref = reference.model_copy(update={"digest": digest, "size_bytes": measured.size_bytes})
         event = Event(
             event_type=EventType.ARTIFACT_STORED,
             tenant_id=self._tenant_id,
@@ -90,32 +94,19 @@ class ArtifactStore:
         return parts
 
 
-def _bytes_of(content: bytes | str) -> bytes:
-    if not isinstance(content, str):
-        return content
-    try:
-        return content.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidEvent(
-            f"The artifact's text cannot be written as UTF-8: {error.reason} at {error.start}",
-            expected="text without lone surrogates",
-            fix="Correct the text, or store bytes; nothing was written",
-        ) from None
-
-
-def _reference(path: str, content_type: str, size_bytes: int) -> ArtifactRef:
-    """The reference, checked before the body is written; its digest is not known yet."""
+def _reference(path: str, content_type: str) -> ArtifactRef:
+    """The reference, checked before the body is written; its digest and size are not known yet."""
     try:
         return ArtifactRef(
             path=path,
             digest="0" * 64,
             content_type=content_type,
-            size_bytes=size_bytes,
+            size_bytes=0,
             created_at=datetime.now(UTC),
         )
     except ValidationError as error:
         [first, *_] = error.errors(include_url=False, include_input=False)
-        raise InvalidEvent(
+        raise InvalidArtifact(
             f"The artifact's {first['loc'][0]} is not valid: {first['msg']}",
             expected="a content type of 1 to 255 printable characters",
             fix="Correct it; nothing was written",

@@ -9,6 +9,7 @@ from typing import Self
 
 from blobstore import BlobBackend, FilesystemRoot, MinioConnection
 from ledger.control.catalogue import Catalogue
+from ledger.control.llm import LlmCatalogue
 from ledger.control.migrations import control_revision, require_head, upgrade_control
 from ledger.control.server import open_server
 from ledger.control.tenants import TenantDBManager
@@ -27,13 +28,15 @@ log = get_logger(__name__)
 
 
 class Ledger:
-    """An open ledger. `async with await Ledger.open(settings) as ledger: …` closes it."""
+    """An open ledger. `async with await Ledger.open(settings) as ledger: …` closes it. `tenants` makes and
+    lists tenants; `llm` is the LLM catalogue of them all."""
 
     def __init__(
         self,
         settings: Settings,
         server: DatabaseServer,
         tenants: TenantDBManager,
+        llm: LlmCatalogue,
         blobs: BlobBackend,
         wakeups: Wakeups,
         resources: AsyncExitStack,
@@ -41,6 +44,7 @@ class Ledger:
         self.settings = settings
         self.server = server
         self.tenants = tenants
+        self.llm = llm
         self.blobs = blobs
         self._wakeups = wakeups
         self._resources = resources
@@ -72,7 +76,8 @@ class Ledger:
             wakeups = Wakeups(server)
             resources.push_async_callback(wakeups.close)
             log.info("ledger_opened", database=server.name, blobs=blobs.describe())
-            return cls(settings, server, tenants, blobs, wakeups, resources.pop_all())
+            llm = LlmCatalogue(catalogue)
+            return cls(settings, server, tenants, llm, blobs, wakeups, resources.pop_all())
 
     async def tenant(self, tenant_id: str) -> Tenant:
         """The handle of an active tenant; the same one each time. Raises InvalidName,
@@ -85,7 +90,7 @@ class Ledger:
                 return self._opened[tenant_id]
             reader = await Reader.open(database, connections_max=self.settings.reader_connections_max)
             blobs = self.blobs.store(record.blob_prefix)
-            tenant = Tenant(database, reader, blobs, self._limits(), self._wakeups)
+            tenant = Tenant(database, reader, blobs, self._limits(), self.llm, self._wakeups)
             if self.settings.metrics == "opentelemetry":
                 _publish_metrics(tenant)
             self._opened[tenant_id] = tenant

@@ -1,40 +1,62 @@
 """Typed errors of the ledger. All derive from `DaichoError`; `retryable` tells a machine whether
 the same call may be tried again, and the message says so to people."""
 
+from collections.abc import Sequence
+
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "ArchiveDamaged",
+    "ArchiveExists",
+    "ArchiveUnreadable",
+    "ArchiveUnwritable",
     "DaichoError",
     "EmbeddedServerError",
     "EmitterClosed",
     "ErasureRefused",
     "EventConflict",
+    "InvalidArtifact",
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
+    "InvalidFilter",
     "InvalidName",
     "InvalidProjection",
     "InvalidPromptPack",
+    "InvalidUsage",
     "LedgerClosed",
+    "LlmInUse",
+    "LlmKeyMissing",
+    "LlmNotFound",
     "MigrationNeeded",
+    "NoModelForStep",
     "PositionNotReached",
+    "PriceUnavailable",
     "ProjectionBehind",
     "ProjectionNotFound",
     "ProjectionNotLoaded",
+    "ProjectionOutdated",
     "ProjectionStopped",
     "ProjectionTablesDiffer",
+    "PromptNotFound",
     "PromptPackConflict",
     "PromptPackErased",
     "PromptPackNotFound",
     "PromptPackRetired",
+    "PromptPackUnchanged",
+    "PromptVariablesDiffer",
     "RebuildRunning",
     "RunNotFound",
     "RunNotStarted",
     "SettingsError",
     "StoreError",
     "StoreUnavailable",
+    "TenantBusy",
     "TenantConflict",
+    "TenantCopyDiffers",
+    "TenantKept",
     "TenantMismatch",
+    "TenantMoving",
     "TenantNotFound",
     "TenantSuspended",
     "VersionConflict",
@@ -70,6 +92,10 @@ class InvalidName(DaichoError, ValueError):
 
 class InvalidEvent(DaichoError, ValueError):
     """An event's payload is malformed; nothing was sent."""
+
+
+class InvalidArtifact(InvalidEvent):
+    """A body or a content type that cannot be an artifact's; nothing was recorded."""
 
 
 class InvalidErasure(DaichoError, ValueError):
@@ -136,6 +162,31 @@ class InvalidPromptPack(DaichoError, ValueError):
     """Prompts that cannot be a version of a pack; nothing was recorded."""
 
 
+class PromptPackUnchanged(InvalidPromptPack):
+    """The newest version says the same already; nothing was recorded."""
+
+
+class PromptNotFound(DaichoError, KeyError):
+    """The pack has no prompt of this name."""
+
+
+class PromptVariablesDiffer(DaichoError, ValueError):
+    """The variables given are not those of the prompt, which was not rendered. `missing` and `surplus` name
+    them, in order."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        missing: Sequence[str] = (),
+        surplus: Sequence[str] = (),
+        fix: str = "Give each variable of the prompt, and nothing else",
+    ) -> None:
+        super().__init__(problem, fix=fix)
+        self.missing = tuple(missing)
+        self.surplus = tuple(surplus)
+
+
 class PromptPackRetired(DaichoError):
     """The pack was retired: no run may start with it, and nothing more is decided about it."""
 
@@ -146,6 +197,30 @@ class PromptPackConflict(VersionConflict):
 
 class PromptPackErased(DaichoError, LookupError):
     """The prompts of this version were erased from the log."""
+
+
+class LlmNotFound(DaichoError, LookupError):
+    """No provider, model or default of this name is in the catalogue."""
+
+
+class LlmInUse(DaichoError):
+    """Something in the catalogue still names the provider or model. Nothing was changed."""
+
+
+class NoModelForStep(DaichoError, LookupError):
+    """The catalogue has no default model for this step, and no other is chosen."""
+
+
+class LlmKeyMissing(DaichoError):
+    """The environment variable that holds a provider's key is unset or empty."""
+
+
+class PriceUnavailable(StoreUnavailable):
+    """The LLM catalogue is out of reach, so the cost of what an attempt used cannot be recorded."""
+
+
+class InvalidUsage(DaichoError, ValueError):
+    """What was noted as used does not add up with what this attempt noted before."""
 
 
 class ProjectionBehind(DaichoError):
@@ -164,6 +239,10 @@ class ProjectionStopped(DaichoError):
     """The projector met an event it could not project and stopped there."""
 
 
+class InvalidFilter(DaichoError, ValueError):
+    """A listing was asked for by something that no run can have."""
+
+
 class InvalidProjection(DaichoError, ValueError):
     """A projection's class that cannot work: its name, its tables or their columns."""
 
@@ -178,3 +257,41 @@ class ProjectionNotLoaded(DaichoError):
 
 class ProjectionTablesDiffer(DaichoError):
     """The tables of a projection are there and not as its row classes say, or partly missing."""
+
+
+class TenantMoving(DaichoError):
+    """The tenant is being moved to another server: writers wait, and go on there."""
+
+    retryable = True
+
+
+class TenantBusy(DaichoError):
+    """Something else is under way with this tenant; nothing was changed."""
+
+
+class TenantKept(DaichoError):
+    """A tenant is not deleted before it was exported as it is now, or its owner said that it need not be."""
+
+
+class TenantCopyDiffers(DaichoError):
+    """A tenant's copy is not equal to what it was copied from; the copy is not used."""
+
+
+class ArchiveExists(DaichoError):
+    """There is a file where an archive was to be written; it is left as it is."""
+
+
+class ArchiveUnwritable(DaichoError):
+    """An archive could not be written to its end; no file of its name is there."""
+
+
+class ArchiveUnreadable(DaichoError, ValueError):
+    """A file that is no archive of a tenant, or one of a format that this version does not know."""
+
+
+class ArchiveDamaged(DaichoError):
+    """An archive that is not as it was exported; nothing of it is used."""
+
+
+class ProjectionOutdated(DaichoError, RuntimeError):
+    """The tables of a projection were filled by another version of it."""

@@ -29,7 +29,14 @@ from eventsourcing.utils import get_topic, register_topic
 
 from ledger.contract.event_type import EventType
 from ledger.contract.names import PROMPT_PACKS
-from ledger.errors import InvalidPromptPack, PromptPackConflict, PromptPackNotFound, PromptPackRetired
+from ledger.errors import (
+    InvalidPromptPack,
+    PromptPackConflict,
+    PromptPackNotFound,
+    PromptPackRetired,
+    PromptPackUnchanged,
+)
+from ledger.prompt_files import PromptTexts
 from ledger.prompts import digest_of_prompts
 from ledger.store.recorder import DaichoApplicationRecorder, DaichoFactory, InvalidStoredEvent, RecordConflict
 
@@ -53,15 +60,18 @@ class Published(Decision, CanInitAggregate[str]):
     TOPIC = EventType.PROMPT_PACK_PUBLISHED.value
     originator_topic: str
     prompts: dict[str, str]
+    descriptions: dict[str, str] | None
 
 
 @dataclass(frozen=True)
 class Revised(Decision):
     TOPIC = EventType.PROMPT_PACK_REVISED.value
     prompts: dict[str, str]
+    descriptions: dict[str, str] | None
 
     def apply(self, aggregate: "PackDecisions") -> None:
         aggregate.newest, aggregate.digest = self.originator_version, self.digest
+        aggregate.descriptions = self.descriptions or {}
 
 
 @dataclass(frozen=True)
@@ -81,19 +91,17 @@ class PackDecisions(BaseAggregate[str]):
     """What has been decided about one pack. `digest` is that of its newest version; None where that
     payload was erased."""
 
-    def __init__(self, digest: str | None = None) -> None:
+    def __init__(self, digest: str | None = None, descriptions: Mapping[str, str] | None = None) -> None:
         self.newest = 1
         self.digest = digest
+        self.descriptions = descriptions or {}
         self.is_retired = False
 
     @classmethod
-    def publish(cls, pack_id: str, prompts: Mapping[str, str], by: str | None) -> "PackDecisions":
-        digest = digest_of_prompts(prompts)
-        return cls._create(
-            Published, id=pack_id, pack_id=pack_id, version=1, digest=digest, by=by, prompts=dict(prompts)
-        )
+    def publish(cls, pack_id: str, texts: PromptTexts, by: str | None) -> "PackDecisions":
+        return cls._create(Published, id=pack_id, pack_id=pack_id, version=1, by=by, **_said(texts))
 
-    def revise(self, prompts: Mapping[str, str], by: str | None, expected_version: int | None) -> None:
+    def revise(self, texts: PromptTexts, by: str | None, expected_version: int | None) -> None:
         self._expect_open("revised")
         if expected_version is not None and expected_version != self.newest:
             raise PromptPackConflict(
@@ -102,16 +110,14 @@ class PackDecisions(BaseAggregate[str]):
                 found=f"version {self.newest}",
                 fix="Load it again and revise that; nothing was recorded",
             )
-        digest = digest_of_prompts(prompts)
-        if digest == self.digest:
-            raise InvalidPromptPack(
+        said = _said(texts)
+        if said["digest"] == self.digest and texts.descriptions == self.descriptions:
+            raise PromptPackUnchanged(
                 f"The revision of prompt pack {self.id!r} changes nothing",
-                expected=f"other prompts than version {self.newest} has (digest {digest[:12]}…)",
+                expected=f"other prompts than version {self.newest} has (digest {said['digest'][:12]}…)",
                 fix="Nothing was recorded, and nothing needs to be",
             )
-        self.trigger_event(
-            Revised, pack_id=self.id, version=self.newest + 1, digest=digest, by=by, prompts=dict(prompts)
-        )
+        self.trigger_event(Revised, pack_id=self.id, version=self.newest + 1, by=by, **said)
 
     def retire(self, reason: str, by: str | None) -> None:
         self._expect_open("retired once more")
@@ -127,20 +133,28 @@ class PackDecisions(BaseAggregate[str]):
             )
 
 
+def _said(texts: PromptTexts) -> dict[str, Any]:
+    return {
+        "digest": digest_of_prompts(texts.prompts),
+        "prompts": dict(texts.prompts),
+        "descriptions": dict(texts.descriptions) or None,
+    }
+
+
 class PromptPackDecisions(Application[str]):
     """`with PromptPackDecisions(env=tenant.application_env()) as decisions: ...`"""
 
     name = PROMPT_PACKS
 
-    def publish(self, pack_id: str, prompts: Mapping[str, str], by: str | None) -> int:
+    def publish(self, pack_id: str, texts: PromptTexts, by: str | None) -> int:
         """Raises PromptPackConflict where there is a pack of this id, retired or not."""
-        return self._decided(PackDecisions.publish(pack_id, prompts, by))
+        return self._decided(PackDecisions.publish(pack_id, texts, by))
 
     def revise(
-        self, pack_id: str, prompts: Mapping[str, str], by: str | None, expected_version: int | None = None
+        self, pack_id: str, texts: PromptTexts, by: str | None, expected_version: int | None = None
     ) -> int:
         pack = self.pack(pack_id)
-        pack.revise(prompts, by, expected_version)
+        pack.revise(texts, by, expected_version)
         return self._decided(pack)
 
     def retire(self, pack_id: str, reason: str, by: str | None) -> int:
@@ -221,8 +235,8 @@ class _PayloadMapper(Mapper[str]):
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[str]:
         event: Any = super().to_domain_event(stored_event)
         said = vars(event)
-        said.setdefault("digest", None)
-        said.setdefault("by", None)
+        for optional in ("digest", "by", "descriptions"):
+            said.setdefault(optional, None)
         said["originator_topic"] = get_topic(PackDecisions)
         said["timestamp"] = _UNTOLD  # when it was decided, the recorded event says
         decision: DomainEventProtocol[str] = event

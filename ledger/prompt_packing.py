@@ -6,10 +6,12 @@ a connection afterwards. Who decides first wins; the other is told so.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ledger.contract.names import name_problem, shown
 from ledger.errors import InvalidPromptPack
+from ledger.prompt_files import PromptTexts, stray_dollar
 from ledger.prompts import MOCK_PACK, PromptPack, PromptPackLoader, check_pack_id
 from ledger.store.reader import Reader
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 DECISIONS_AT_ONCE_MAX = 4
 BY_CHARACTERS_MAX = 255
 REASON_CHARACTERS_MAX = 2_000
+DESCRIPTION_CHARACTERS_MAX = 1_000
 
 Decide = Callable[["PromptPackDecisions"], int]
 
@@ -36,32 +39,39 @@ class PromptPacks(PromptPackLoader):
         self._application_env = application_env
         self._deciding = asyncio.Semaphore(DECISIONS_AT_ONCE_MAX)
 
-    async def publish(self, pack_id: str, prompts: Mapping[str, str], *, by: str | None = None) -> PromptPack:
-        """Version 1 of a new pack. An id is published once, also if it is retired by now."""
+    async def publish(
+        self,
+        pack_id: str,
+        prompts: Mapping[str, str],
+        *,
+        descriptions: Mapping[str, str] = MappingProxyType({}),
+        by: str | None = None,
+    ) -> PromptPack:
+        """Version 1 of a new pack: templates by name, and what they are for, for people. An id is published
+        once, also if it is retired by now."""
         _check_own(pack_id)
-        checked = _checked_prompts(prompts)
+        texts = _checked_texts(prompts, descriptions)
         _check_text("by", by, BY_CHARACTERS_MAX)
-        version = await self._decide(lambda decisions: decisions.publish(pack_id, checked, by))
-        return PromptPack(pack_id, version, checked)
+        version = await self._decide(lambda decisions: decisions.publish(pack_id, texts, by))
+        return PromptPack(pack_id, version, texts.prompts, texts.descriptions)
 
     async def revise(
         self,
         pack_id: str,
         prompts: Mapping[str, str],
         *,
+        descriptions: Mapping[str, str] = MappingProxyType({}),
         by: str | None = None,
         expected_version: int | None = None,
     ) -> PromptPack:
         """The next version, whole: prompts that are not given are not in it. With `expected_version`, only
-        where that is the newest one. Prompts equal to the newest version's raise InvalidPromptPack; raises
+        where that is the newest one. What the newest version says already raises PromptPackUnchanged; raises
         PromptPackNotFound, PromptPackRetired too."""
         _check_own(pack_id)
-        checked = _checked_prompts(prompts)
+        texts = _checked_texts(prompts, descriptions)
         _check_text("by", by, BY_CHARACTERS_MAX)
-        version = await self._decide(
-            lambda decisions: decisions.revise(pack_id, checked, by, expected_version)
-        )
-        return PromptPack(pack_id, version, checked)
+        version = await self._decide(lambda decisions: decisions.revise(pack_id, texts, by, expected_version))
+        return PromptPack(pack_id, version, texts.prompts, texts.descriptions)
 
     async def retire(self, pack_id: str, *, reason: str, by: str | None = None) -> None:
         """From now on no run starts with the pack; those that run go on. For good. Raises
@@ -93,19 +103,33 @@ def _check_own(pack_id: str) -> None:
         )
 
 
-def _checked_prompts(prompts: Mapping[str, str]) -> dict[str, str]:
+def _checked_texts(prompts: Mapping[str, str], descriptions: Mapping[str, str]) -> PromptTexts:
     """In order of name. Their size is checked as the event's, when it is encoded."""
     if not prompts:
         raise InvalidPromptPack("A prompt pack without prompts", expected="at least one", fix="Add one")
     for name, template in prompts.items():
-        if problem := name_problem(name):
-            raise InvalidPromptPack(
-                f"{shown(name)} is not a prompt's name", expected=problem, fix="Correct the name"
-            )
-        if not isinstance(template, str) or not template.strip():
-            raise InvalidPromptPack(f"Prompt {name!r} is empty or no text", fix="Write it, or leave it out")
-        _check_text(f"prompt {name!r}", template, None)
-    return dict(sorted(prompts.items()))
+        _check_prompt(name, template)
+    for name, description in descriptions.items():
+        if name not in prompts:
+            raise InvalidPromptPack(f"{shown(name)} is described and no prompt of the pack", fix="Correct it")
+        _check_text(f"the description of {name!r}", description, DESCRIPTION_CHARACTERS_MAX)
+    return PromptTexts(dict(sorted(prompts.items())), dict(sorted(descriptions.items())))
+
+
+def _check_prompt(name: str, template: str) -> None:
+    if problem := name_problem(name):
+        raise InvalidPromptPack(
+            f"{shown(name)} is not a prompt's name", expected=problem, fix="Correct the name"
+        )
+    if not isinstance(template, str) or not template.strip():
+        raise InvalidPromptPack(f"Prompt {name!r} is empty or no text", fix="Write it, or leave it out")
+    _check_text(f"prompt {name!r}", template, None)
+    if line := stray_dollar(template):
+        raise InvalidPromptPack(
+            f"Prompt {name!r} has a $ in line {line} that begins no variable",
+            expected="$name or ${name} for a variable, $$ for a dollar sign",
+            fix="Correct it",
+        )
 
 
 def _check_text(what: str, text: str | None, characters_max: int | None) -> None:

@@ -14,7 +14,15 @@ import orjson
 from blobstore import digest_of
 from ledger.contract.events import EventType, RecordedEvent
 from ledger.contract.names import PROMPT_PACKS, is_reserved, name_problem
-from ledger.errors import InvalidName, PromptPackErased, PromptPackNotFound, PromptPackRetired
+from ledger.errors import (
+    InvalidName,
+    PromptNotFound,
+    PromptPackErased,
+    PromptPackNotFound,
+    PromptPackRetired,
+    PromptVariablesDiffer,
+)
+from ledger.prompt_files import prompts_of, stray_dollar, variables_of
 from ledger.store.event_store import recorded_event
 from ledger.store.originators import name_of_text, originator_id
 from ledger.store.reader import Reader
@@ -26,11 +34,13 @@ _SQL = load_statements("ledger", "prompts.sql")
 
 @dataclass(frozen=True)
 class PromptPack:
-    """`digest` is the sha256 of the prompts' canonical JSON, so equal prompts have equal digests."""
+    """`digest` is the sha256 of the prompts' canonical JSON, so equal prompts have equal digests.
+    `descriptions` of prompts are for people and no part of it."""
 
     pack_id: str
     version: int
     prompts: Mapping[str, str] = field(repr=False)
+    descriptions: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def digest(self) -> str:
@@ -40,16 +50,47 @@ class PromptPack:
         """What `run.started` carries: pack_id, version, digest."""
         return {"pack_id": self.pack_id, "version": self.version, "digest": self.digest}
 
-    def render(self, name: str, **variables: object) -> str:
-        """The prompt with its `$variables` filled in. KeyError names an unknown prompt, ValueError
-        what is missing or surplus: a prompt is never sent half filled."""
-        template = string.Template(self.prompts[name])
-        declared = set(template.get_identifiers())
-        if declared != variables.keys():
-            missing = ", ".join(sorted(declared - variables.keys())) or "nothing"
-            surplus = ", ".join(sorted(variables.keys() - declared)) or "nothing"
-            raise ValueError(f"prompt {name!r} of {self.pack_id!r}: missing {missing}, surplus {surplus}")
-        return template.substitute(variables)
+    def prompt_identity(self, name: str) -> dict[str, Any]:
+        """What `step.started` carries of the prompt it renders: name, the pack's version, and the sha256 of
+        the template. Raises PromptNotFound."""
+        digest = digest_of(self._template(name).encode())
+        return {"name": name, "version": self.version, "digest": digest}
+
+    def variables(self, name: str) -> tuple[str, ...]:
+        """The variables that rendering `name` needs. Raises PromptNotFound."""
+        return variables_of(self._template(name))
+
+    def render(self, name: str, /, **variables: object) -> str:
+        """The prompt with its `$variables` filled in. Raises PromptNotFound (a KeyError), and
+        PromptVariablesDiffer (a ValueError) with what is missing or surplus: a prompt is never sent half
+        filled. A variable that is None is missing."""
+        template = self._template(name)
+        given = {key for key, value in variables.items() if value is not None}
+        declared = set(variables_of(template))
+        missing, surplus = sorted(declared - given), sorted(variables.keys() - declared)
+        if missing or surplus:
+            raise PromptVariablesDiffer(
+                f"Prompt {name!r} of {self.pack_id!r} cannot be rendered: missing "
+                f"{', '.join(missing) or 'nothing'}, surplus {', '.join(surplus) or 'nothing'}",
+                missing=missing,
+                surplus=surplus,
+            )
+        if line := stray_dollar(template):
+            raise PromptVariablesDiffer(
+                f"Prompt {name!r} of {self.pack_id!r} has a $ in line {line} that begins no variable",
+                fix="Write it $$ in the next version",
+            )
+        return string.Template(template).substitute(variables)
+
+    def _template(self, name: str) -> str:
+        try:
+            return self.prompts[name]
+        except KeyError:
+            raise PromptNotFound(
+                f"Prompt pack {self.pack_id!r} version {self.version} has no prompt {name!r}",
+                expected=f"one of {', '.join(self.prompts)}",
+                fix="Correct the name; no other prompt is used instead",
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -149,7 +190,7 @@ def _pack(pack_id: str, event: RecordedEvent) -> PromptPack:
             f"The prompts of version {event.version} of {pack_id!r} were erased",
             fix=f"Revise the pack; `daicho tail --run '{event.run_id}'` shows its decisions",
         )
-    return PromptPack(pack_id, event.version, payload["prompts"])
+    return PromptPack(pack_id, event.version, payload["prompts"], payload.get("descriptions") or {})
 
 
 def _summary(event: RecordedEvent) -> PromptPackSummary:
@@ -169,9 +210,9 @@ def _summary(event: RecordedEvent) -> PromptPackSummary:
 def mock_pack() -> PromptPack:
     """The built-in pack of the demo and of tests: real prompts, sent to nobody."""
     folder = files("ledger").joinpath("prompt_packs", MOCK_PACK)
-    prompts = {
-        entry.name.removesuffix(".md"): entry.read_text(encoding="utf-8")
+    found = prompts_of(
+        (entry.name, entry.read_text(encoding="utf-8"))
         for entry in folder.iterdir()
         if entry.name.endswith(".md")
-    }
-    return PromptPack(MOCK_PACK, 1, dict(sorted(prompts.items())))
+    )
+    return PromptPack(MOCK_PACK, 1, found.prompts, found.descriptions)

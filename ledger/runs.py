@@ -2,24 +2,30 @@
 and what the body raised is raised on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ledger.artifacts import JSON, ArtifactStore
+from ledger.artifacts import ArtifactStore
+from ledger.bodies.body import Content
 from ledger.contract.artifact_ref import ArtifactPath, ArtifactRef
 from ledger.contract.context import ExecutionContext, derive_event_id
 from ledger.contract.errors import StepError
 from ledger.contract.events import Event, EventType, RecordedEvent
 from ledger.contract.names import RUN_LEVEL
 from ledger.contract.state import ValidationIssue, ValidationReport
+from ledger.control.llm import ModelRef, Price, model_id_of
 from ledger.emitter import EventEmitter
-from ledger.errors import InvalidEvent
+from ledger.errors import DaichoError, InvalidEvent, PriceUnavailable
 from ledger.failures import Classifier, step_error
 from ledger.logs import bound_context
 from ledger.prompts import PromptPack
+from ledger.usage import ModelCall
+
+PriceOf = Callable[[str], Awaitable[Price | None]]
+"""Asks what a model costs now; raises PriceUnavailable."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Recording:
     tenant_id: str
     emitter: EventEmitter
     artifacts: ArtifactStore
+    price: PriceOf
     actor: str | None = None
 
 
@@ -43,7 +50,8 @@ class Step:
         self._inputs_read: list[ArtifactRef] = []
         self._outputs: dict[str, ArtifactRef] = {}
         self._reports: list[ValidationReport] = []
-        self._usage: dict[str, Any] | None = None
+        self._model: str | None = None
+        self._usage: ModelCall | None = None
 
     async def get(self, ref: ArtifactRef) -> bytes:
         """The body of `ref`, which is noted as an input of this attempt."""
@@ -53,9 +61,11 @@ class Step:
         return content
 
     async def put(
-        self, content: bytes | str, name: str, content_type: str = JSON, *, is_output: bool = True
+        self, content: Content, name: str, content_type: str | None = None, *, is_output: bool = True
     ) -> ArtifactRef:
-        """Store `content` under this run and step. It becomes an output of the step, named as the
+        """Store `content` under this run and step: bytes, str, a Path, an async iterator of bytes, a pydantic
+        model or a JSON value; equal values are one blob. Its type is, in this order, `content_type`, what the
+        name's extension says, what the kind of content says. It becomes an output of the step, named as the
         file is (`output.json` is the output named `output`), unless `is_output` is False."""
         path = ArtifactPath(self.context.tenant_id, self.context.run_id, self.context.step_id, name)
         ref = await self._recording.artifacts.put(
@@ -92,18 +102,22 @@ class Step:
     def used(
         self,
         *,
-        model: str | None = None,
+        model: ModelRef | None = None,
         input_tokens: int | None = None,
         output_tokens: int | None = None,
         cost: str | None = None,
         currency: str | None = None,
     ) -> None:
-        """Note what a model call consumed; `cost` is a decimal string."""
-        self._usage = _given(
-            model=model, input_tokens=input_tokens, output_tokens=output_tokens, cost=cost, currency=currency
-        )
+        """Note what a model call consumed; several calls of one attempt are added up. The model is the one
+        the step was started with, unless it is given. Without a `cost` (a decimal string in `currency`) the
+        cost is computed when the attempt's end is recorded, from the catalogue's price at that time; of a
+        model without a price none is recorded. Raises InvalidUsage for a second model."""
+        named = self._model if model is None else model_id_of(model)
+        call = ModelCall(named, input_tokens, output_tokens, cost, currency)
+        self._usage = call if self._usage is None else self._usage.plus(call)
 
     async def _begin(self, details: dict[str, Any], previous_error: StepError | None) -> None:
+        self._model = details.get("model")
         start = self._event(EventType.STEP_STARTED, details)
         if self.context.attempt == 1:
             await self._recording.emitter.emit(start)
@@ -115,36 +129,55 @@ class Step:
         await self._recording.emitter.emit_many([retry, start])
 
     async def _succeed(self) -> None:
+        now = datetime.now(UTC)
         try:
+            noted = self._noted(await self._price())
             await self._emit(
-                EventType.STEP_SUCCEEDED, {**self._noted(), **_given(outputs=self._outputs or None)}
+                EventType.STEP_SUCCEEDED, {**noted, **_given(outputs=self._outputs or None)}, now
             )
-        except InvalidEvent as refused:
+        except (InvalidEvent, PriceUnavailable) as refused:
             # A success that cannot be recorded is a failure, and that one can.
             self.error = step_error(refused, self.context.step_id, self.context.attempt)
-            await self._emit(EventType.STEP_FAILED, {"error": self.error})
+            kept = self._noted() if isinstance(refused, PriceUnavailable) else {}
+            await self._emit(EventType.STEP_FAILED, {**kept, "error": self.error}, now)
             raise
 
     async def _fail(self, error: StepError) -> None:
         self.error = error
+        now = datetime.now(UTC)
         try:
-            await self._emit(EventType.STEP_FAILED, {**self._noted(), "error": error})
+            noted = self._noted(await self._price())
+        except PriceUnavailable as unknown:
+            noted, error = self._noted(), _with_notes_lost(error, unknown)
+        try:
+            await self._emit(EventType.STEP_FAILED, {**noted, "error": error}, now)
         except InvalidEvent as refused:
             # The failure is what matters; what was noted beside it cannot be kept.
-            await self._emit(EventType.STEP_FAILED, {"error": _with_notes_lost(error, refused)})
+            await self._emit(EventType.STEP_FAILED, {"error": _with_notes_lost(error, refused)}, now)
 
-    def _noted(self) -> dict[str, Any]:
+    async def _price(self) -> Price | None:
+        used = self._usage
+        if used is None or used.model is None or used.cost is not None:
+            return None
+        return await self._recording.price(used.model)
+
+    def _noted(self, price: Price | None = None) -> dict[str, Any]:
         return _given(
             inputs_read=self._inputs_read or None,
             validation_reports=self._reports or None,
-            usage=self._usage,
+            usage=self._usage and self._usage.payload_at(price),
         )
 
-    async def _emit(self, event_type: EventType, payload: dict[str, Any]) -> RecordedEvent:
-        return await self._recording.emitter.emit_derived(self._event(event_type, payload))
+    async def _emit(
+        self, event_type: EventType, payload: dict[str, Any], timestamp: datetime | None = None
+    ) -> RecordedEvent:
+        return await self._recording.emitter.emit_derived(self._event(event_type, payload, timestamp))
 
-    def _event(self, event_type: EventType, payload: dict[str, Any]) -> Event:
+    def _event(
+        self, event_type: EventType, payload: dict[str, Any], timestamp: datetime | None = None
+    ) -> Event:
         return Event(
+            timestamp=timestamp or datetime.now(UTC),
             event_type=event_type,
             tenant_id=self.context.tenant_id,
             run_id=self.context.run_id,
@@ -190,10 +223,18 @@ class Run:
         attempt: int | None = None,
         timeout_seconds: float | None = None,
         classify: Classifier | None = None,
+        model: ModelRef | None = None,
+        prompt: str | Mapping[str, Any] | None = None,
         **details: Any,
     ) -> AsyncIterator[Step]:
         """One attempt of a step: `attempt` counts on from this run's last one unless it is given.
-        `details` are fields of step.started: inputs, model, prompt, worker, engine."""
+
+        `model` is the one it uses, as `ledger.llm.resolve(step_id)` gives it or by name: none is looked up
+        here. `prompt` names a prompt of the run's pack, recorded with its version and digest; raises
+        PromptNotFound. `details` are other fields of step.started: inputs, worker, engine."""
+        if isinstance(prompt, str):
+            prompt = self.prompt_pack.prompt_identity(prompt)
+        details = {"model": model, "prompt": prompt, **details}
         number = self._attempts.get(step_id, 0) + 1 if attempt is None else attempt
         self._attempts[step_id] = number
         context = ExecutionContext(
@@ -286,8 +327,10 @@ async def record_step(
     """Records step.started with `details` (after step.retrying where this is not the first attempt),
     enforces the context's timeout, then records how the body ended."""
     context = step.context
+    model = details.get("model")
+    started = {**details, "model": model and model_id_of(model), "timeout_seconds": context.timeout_seconds}
     with bound_context(context):
-        await step._begin(_given(timeout_seconds=context.timeout_seconds, **details), previous_error)
+        await step._begin(_given(**started), previous_error)
         clock = asyncio.timeout(context.timeout_seconds)
         try:
             async with clock:
@@ -313,7 +356,7 @@ async def _undisturbed(recording_of_the_end: Coroutine[Any, Any, None]) -> None:
 _ends: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references to tasks
 
 
-def _with_notes_lost(error: StepError, refused: InvalidEvent) -> StepError:
+def _with_notes_lost(error: StepError, refused: DaichoError) -> StepError:
     details = {**(error.details or {}), "notes_not_kept": refused.problem}
     return error.model_copy(update={"details": details})
 

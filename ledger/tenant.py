@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from blobstore import BlobStore
@@ -12,6 +13,7 @@ from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.context import ExecutionContext
 from ledger.contract.events import EventType, RecordedEvent
 from ledger.contract.names import is_reserved, name_problem
+from ledger.control.llm import LlmCatalogue
 from ledger.emitter import EmitterLimits, EventEmitter
 from ledger.errors import InvalidName, RunNotStarted, TenantMismatch
 from ledger.failures import Classifier
@@ -22,6 +24,7 @@ from ledger.store.event_store import EventStore
 from ledger.store.reader import Reader
 from ledger.store.tenant_database import TenantDatabase
 from ledger.store.wakeup import Announcer
+from ledger.usage import price_within
 
 STARTED_RUNS_REMEMBERED_MAX = 10_000
 
@@ -35,7 +38,8 @@ class ProjectionProgress(Protocol):
 
 
 class Tenant:
-    """`store`, `emitter`, `artifacts`, `prompts`, `reader` and `database` are this tenant's own."""
+    """`store`, `emitter`, `artifacts`, `prompts`, `reader` and `database` are this tenant's own; `llm` is the
+    catalogue of all tenants."""
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Tenant:
         reader: Reader,
         blobs: BlobStore,
         limits: EmitterLimits,
+        llm: LlmCatalogue,
         announcer: Announcer | None = None,
     ) -> None:
         self.tenant_id = database.tenant_id
@@ -54,6 +59,8 @@ class Tenant:
         )
         self.emitter = EventEmitter(self.store, limits)
         self._deadline_seconds = limits.deadline_seconds
+        self.llm = llm
+        self._price = partial(price_within, llm, limits.deadline_seconds)
         self.artifacts = ArtifactStore(self.tenant_id, blobs, self.emitter)
         self.prompts = PromptPacks(reader, self.application_env)
         self._progress: ProjectionProgress | None = None
@@ -102,7 +109,8 @@ class Tenant:
         **details: Any,
     ) -> AsyncIterator[Step]:
         """One attempt of a step of a run that was started before, here or elsewhere: for activities,
-        which know only their context. Raises RunNotStarted before the body where it was not."""
+        which know only their context. Raises RunNotStarted before the body where it was not. `details` are
+        fields of step.started, as in `run.step`; a prompt is told as `pack.prompt_identity(name)`."""
         if context.tenant_id != self.tenant_id:
             raise TenantMismatch(
                 "The execution context belongs to another tenant",
@@ -186,7 +194,7 @@ class Tenant:
             self._handle = None
 
     def _recording(self, actor: str | None) -> Recording:
-        return Recording(self.tenant_id, self.emitter, self.artifacts, actor)
+        return Recording(self.tenant_id, self.emitter, self.artifacts, self._price, actor)
 
     async def _require_started(self, run_id: str) -> None:
         if run_id in self._started_runs:

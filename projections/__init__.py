@@ -3,6 +3,18 @@
 from projections.definition import Projection, StreamRows
 from projections.projector import Projector
 from projections.rebuild import RebuildReport, rebuild
+from projections.run_listing import RunFilter, RunPage, list_runs
 from projections.verify import VerifyReport, verify
 
-__all__ = ["Projection", "Projector", "RebuildReport", "StreamRows", "VerifyReport", "rebuild", "verify"]
+__all__ = [
+    "Projection",
+    "Projector",
+    "RebuildReport",
+    "RunFilter",
+    "RunPage",
+    "StreamRows",
+    "VerifyReport",
+    "list_runs",
+    "rebuild",
+    "verify",
+]

@@ -15,6 +15,7 @@ class Core(Projection[RunState]):
     """Its tables were made by a migration and carry no prefix; all else is as in anybody's."""
 
     name = "core"
+    version = 2
     tables = ROW_TYPES
 
     def new_state(self, run_id: str) -> RunState:

@@ -1,6 +1,8 @@
 """Projection: what a read side is made of. daicho's own (core.py) is one; yours is another.
 
 name     names its checkpoint, and begins the names of its tables: `costs`, `costs_daily`
+version  which fold this is: raise it whenever the same events come to other rows, and tables that an
+         older one filled are refused until they are rebuilt
 tables   its row classes (rows.py), one per table, each keyed by the stream first
 state    what the fold knows of one stream; it can be loaded from the stream's rows, so that a
          projector may stop and go on anywhere
@@ -75,6 +77,7 @@ class Projection(ABC, Generic[S]):
     `daicho.projections`. One instance serves all tenants: it keeps nothing between calls."""
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
     tables: ClassVar[Sequence[type[Row]]]
 
     @abstractmethod
@@ -96,6 +99,9 @@ def check(projection: Projection[Any]) -> None:
     name = getattr(projection, "name", None)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise _invalid(projection, "a name of a-z, 0-9 and _ beginning with a letter, at most 40", repr(name))
+    version = projection.version
+    if type(version) is not int or not 1 <= version < 2**31:
+        raise _invalid(projection, "a version that is a whole number from 1 on", repr(version))
     tables = getattr(projection, "tables", ())
     if not tables:
         raise _invalid(projection, "at least one table", "none")

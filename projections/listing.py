@@ -1,29 +1,47 @@
-"""Listings from the tables: the newest runs of a tenant, the newest version of a path."""
+"""Listings from the tables: the newest version of a path, what bodies take. Runs: run_listing.py."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ledger.store.statements import load_statements
 from ledger.tenant import Tenant
-from projections.rows import RunRow, columns, from_record
+from projections.rows import ArtifactRow, columns, from_record
 from projections.table_sql import qualified
 
-LIMIT_MAX = 1_000
 _SQL = load_statements("projections", "queries.sql")
-_COLUMNS = ", ".join(columns(RunRow))
 
 
-async def list_runs(tenant: Tenant, *, status: str | None = None, limit: int = 20) -> list[RunRow]:
-    """Newest start first; only those with `status` where it is given."""
+async def newest_artifact(tenant: Tenant, path: str) -> ArtifactRow | None:
+    """The last version that was recorded at an artifact path."""
     rows = await tenant.reader.fetch(
-        f"SELECT {_COLUMNS} FROM {qualified(RunRow)} WHERE $1::text IS NULL OR status = $1 "
-        "ORDER BY started_at DESC NULLS LAST, run_id LIMIT $2",
-        status,
-        min(limit, LIMIT_MAX),
-        doing="listing runs",
+        f"SELECT {', '.join(columns(ArtifactRow))} FROM {qualified(ArtifactRow)} "
+        "WHERE path = $1 ORDER BY first_position DESC LIMIT 1",
+        path,
+        doing="finding an artifact",
     )
-    return [from_record(RunRow, row) for row in rows]
+    return from_record(ArtifactRow, rows[0]) if rows else None
 
 
-async def newest_digest(tenant: Tenant, path: str) -> str | None:
-    """The digest of the last version that was recorded at an artifact path."""
-    statement = _SQL["newest_digest"]
-    digest: str | None = await tenant.reader.fetchval(statement, path, doing="finding an artifact")
-    return digest
+@dataclass(frozen=True)
+class BlobUsage:
+    """What a tenant's artifacts take: `stored_bytes` once per distinct body, `recorded_bytes` once per
+    recorded version of a path."""
+
+    bodies: int
+    stored_bytes: int
+    recorded_bytes: int
+    recorded: int
+
+    @property
+    def dedup_ratio(self) -> float:
+        """How often a stored byte is used; 1.0 where nothing is."""
+        return self.recorded_bytes / self.stored_bytes if self.stored_bytes else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "dedup_ratio": round(self.dedup_ratio, 3)}
+
+
+async def blob_usage(tenant: Tenant) -> BlobUsage:
+    """As the tables have it, not the store: what no event refers to is not counted."""
+    [row] = await tenant.reader.fetch(_SQL["blob_usage"], doing="counting bodies")
+    return BlobUsage(*row)

@@ -24,7 +24,7 @@ from projections.definition import Projection, S, State
 from projections.fold import erased_position
 from projections.rows import Row, from_record, to_record
 from projections.streams import folded_stream
-from projections.table_making import ensure_tables
+from projections.table_making import ensure_tables, require_version
 from projections.table_sql import delete_by_run, select_by_run, upsert
 
 BATCH_EVENTS_MAX = 1_000
@@ -54,6 +54,7 @@ class Projector:
         self._connection: Connection | None = None
         self._states: OrderedDict[str, State] = OrderedDict()
         self._position: int | None = None
+        self._version: int | None = None
         self._one_by_one_upto = 0
 
     async def catch_up(self) -> int:
@@ -122,8 +123,8 @@ class Projector:
         async with connection.transaction():
             # What a crash takes from the tables is folded again; the events are flushed already.
             await connection.execute("SET LOCAL synchronous_commit = off")
-            found = await connection.fetchval(_SQL["lock_checkpoint"], self.projection.name)
-            if found != self._position:
+            found = await connection.fetchrow(_SQL["lock_checkpoint"], self.projection.name)
+            if found is None or tuple(found) != (self._position, self._version):
                 return False
             again = await streams_to_fold_again(connection, events)
             await self._load_missing(connection, {event.run_id for event in events} - again)
@@ -132,9 +133,14 @@ class Projector:
                 rows += await self._fold_again(connection, run_id, events[-1].position)
             await write_rows(connection, rows)
             moved = await connection.execute(
-                _SQL["move_checkpoint"], self.projection.name, found, events[-1].position
+                _SQL["move_checkpoint"],
+                self.projection.name,
+                self._position,
+                events[-1].position,
+                self.projection.version,
             )
             assert moved == "UPDATE 1", "the checkpoint moved under its own lock"
+        self._version = self.projection.version
         self._trim()
         return True
 
@@ -168,15 +174,17 @@ class Projector:
     async def _found_checkpoint(self, connection: Connection) -> int:
         try:
             await ensure_tables(connection, self.projection)
-            position: int | None = await connection.fetchval(_SQL["checkpoint"], self.projection.name)
+            found = await connection.fetchrow(_SQL["checkpoint_and_version"], self.projection.name)
         except POSTGRES_ERRORS as error:
             raise store_error(error, "reading the checkpoint", self._store.database.server.name) from error
-        if position is None:
+        if found is None:
             raise StoreError(
                 f"The projection {self.projection.name!r} has no checkpoint",
                 fix=f"`daicho rebuild --projection {self.projection.name}` makes its tables anew",
             )
-        return position
+        position, self._version = found
+        require_version(self.projection, position, self._version)
+        return int(position)
 
     def _raise_if_unavailable(self, error: Exception) -> None:
         # asyncpg says of a value that fits no column that it is both an InterfaceError and a

@@ -4,19 +4,31 @@
 -- name: checkpoint
 SELECT position FROM projection.checkpoints WHERE name = $1
 
+-- name: checkpoint_and_version
+SELECT position, version FROM projection.checkpoints WHERE name = $1
+
 -- name: lock_checkpoint
 -- Whoever holds this row may write the tables; all others wait.
-SELECT position FROM projection.checkpoints WHERE name = $1 FOR UPDATE
+SELECT position, version FROM projection.checkpoints WHERE name = $1 FOR UPDATE
 
 -- name: move_checkpoint
 -- Compare and set: nothing is written where somebody else has moved it.
-UPDATE projection.checkpoints SET position = $3, updated_at = now()
+UPDATE projection.checkpoints
+   SET position = $3, version = $4, updated_at = now(),
+       stopped_position = NULL, stopped_reason = NULL, stopped_at = NULL
  WHERE name = $1 AND position = $2
 
 -- name: set_checkpoint
 -- A rebuild sets it whatever it was, and puts it back where it is missing.
-INSERT INTO projection.checkpoints (name, position, updated_at) VALUES ($1, $2, now())
-    ON CONFLICT (name) DO UPDATE SET position = excluded.position, updated_at = excluded.updated_at
+INSERT INTO projection.checkpoints (name, position, version, updated_at) VALUES ($1, $2, $3, now())
+    ON CONFLICT (name) DO UPDATE
+       SET position = excluded.position, version = excluded.version, updated_at = excluded.updated_at,
+           stopped_position = NULL, stopped_reason = NULL, stopped_at = NULL
+
+-- name: note_stop
+-- Only while nobody has come further.
+UPDATE projection.checkpoints SET stopped_position = $3, stopped_reason = $4, stopped_at = now()
+ WHERE name = $1 AND position = $2
 
 -- name: try_rebuild_lock
 SELECT pg_try_advisory_xact_lock(hashtextextended('daicho.rebuild', 0))
@@ -38,8 +50,11 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
  WHERE position > $1 AND position <= $2 AND event_type = 'payload.erased'
  ORDER BY position
 
--- name: newest_digest
-SELECT digest FROM projection.artifacts WHERE path = $1 ORDER BY first_position DESC LIMIT 1
+-- name: blob_usage
+-- One row per body: a body may be recorded at many paths.
+SELECT count(*), coalesce(sum(size_bytes), 0)::bigint,
+       coalesce(sum(size_bytes * recorded), 0)::bigint, coalesce(sum(recorded), 0)::bigint
+  FROM (SELECT max(size_bytes) AS size_bytes, count(*) AS recorded FROM projection.artifacts GROUP BY digest) AS bodies
 
 -- name: first_checkpoint
 INSERT INTO projection.checkpoints (name, position, updated_at) VALUES ($1, 0, now())

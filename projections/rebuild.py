@@ -98,7 +98,7 @@ async def _refill(
         if progress is not None:
             progress(events, total)
     await filling.flush()
-    await connection.execute(_SQL["set_checkpoint"], projection.name, position)
+    await connection.execute(_SQL["set_checkpoint"], projection.name, position, projection.version)
     return position, events, {table.TABLE: digest for table, digest in filling.digests.items()}
 
 

@@ -25,6 +25,9 @@ class Row:
 
 @dataclass(slots=True, eq=False)
 class RunRow(Row):
+    """Totals are over the run's attempts. `input_tokens`, `output_tokens`, `costs` and `queue_ms` are
+    None where no attempt said anything of them; `costs` maps currencies to exact decimal strings."""
+
     TABLE: ClassVar[str] = "runs"
     KEY: ClassVar[tuple[str, ...]] = ("run_id",)
 
@@ -38,6 +41,9 @@ class RunRow(Row):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     duration_ms: int | None = None
+    active_ms: int = 0
+    queue_ms: int | None = None
+    retry_wait_ms: int = 0
     current_step: str | None = None
     failing_step: str | None = None
     error: Json | None = None
@@ -47,9 +53,16 @@ class RunRow(Row):
     attempts: int = 0
     retries: int = 0
     failures: int = 0
+    retryable_failures: int = 0
+    non_retryable_failures: int = 0
+    validation_failures: int = 0
+    lost: int = 0
     repairs: int = 0
     artifacts: int = 0
     anomalies: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    costs: Json | None = None
     inputs: Json | None = None
     outputs: Json | None = None
     summary: Json | None = None
@@ -58,11 +71,16 @@ class RunRow(Row):
     first_position: int = 0
     last_position: int = 0
     last_version: int = 0
+    first_recorded_at: datetime | None = None
     last_recorded_at: datetime | None = None
 
 
 @dataclass(slots=True, eq=False)
 class StepRow(Row):
+    """A step stands where its last attempt stands; `error` and what goes with it is its last failure's,
+    also after a later success. `duration_ms` runs from the first start to the last end: `active_ms` of it
+    attempts ran, `queue_ms` they waited for a worker, `retry_wait_ms` for being tried again."""
+
     TABLE: ClassVar[str] = "steps"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "step_id")
 
@@ -72,15 +90,24 @@ class StepRow(Row):
     attempts: int = 0
     retries: int = 0
     failures: int = 0
+    lost: int = 0
     repairs: int = 0
     started_at: datetime | None = None
     ended_at: datetime | None = None
     duration_ms: int | None = None
+    active_ms: int = 0
+    queue_ms: int | None = None
+    retry_wait_ms: int = 0
     error: Json | None = None
     error_category: str | None = None
     error_message: str | None = None
     retryable: bool | None = None
     outputs: Json | None = None
+    validation_reports: Json | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    costs: Json | None = None
+    run_first_position: int = 0
     first_position: int = 0
     last_position: int = 0
 
@@ -88,7 +115,8 @@ class StepRow(Row):
 @dataclass(slots=True, eq=False)
 class AttemptRow(Row):
     """`ordinal` counts a step's attempts 1, 2, 3 …; `attempt` is the number the engine gave, which
-    it may reset."""
+    it may reset. `scheduled_at` is when the engine offered it to workers. `lost_by` is who or what noticed
+    that it was lost. `cost` is an exact decimal in `currency`."""
 
     TABLE: ClassVar[str] = "attempts"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "step_id", "ordinal")
@@ -98,9 +126,12 @@ class AttemptRow(Row):
     ordinal: int
     attempt: int
     status: str = "running"
+    scheduled_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     duration_ms: int | None = None
+    queue_ms: int | None = None
+    retry_wait_ms: int | None = None
     error: Json | None = None
     error_category: str | None = None
     error_message: str | None = None
@@ -108,11 +139,17 @@ class AttemptRow(Row):
     will_retry: bool | None = None
     retry_delay_ms: float | None = None
     timeout_seconds: float | None = None
+    lost_by: str | None = None
+    last_seen_at: datetime | None = None
     inputs: Json | None = None
     inputs_read: Json | None = None
     outputs: Json | None = None
     validation_reports: Json | None = None
     usage: Json | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: str | None = None
+    currency: str | None = None
     model: str | None = None
     prompt: Json | None = None
     engine: Json | None = None
@@ -125,7 +162,10 @@ class AttemptRow(Row):
 
 @dataclass(slots=True, eq=False)
 class ArtifactRow(Row):
-    """One version of one path. `version` counts the path's distinct digests in order."""
+    """One version of one path. `version` counts the path's distinct digests in order. The producer is the
+    step that stored it, gave it out or made it by repair; None for what came from outside. `consumers` are
+    the steps that had it as an input, in order. A repair joins two rows: the one `repaired_into` the
+    other's digest, the other `repaired_from` the one's."""
 
     TABLE: ClassVar[str] = "artifacts"
     KEY: ClassVar[tuple[str, ...]] = ("run_id", "path", "digest")
@@ -135,13 +175,16 @@ class ArtifactRow(Row):
     digest: str
     version: int
     origin: str
-    step_id: str | None
-    attempt: int | None
     name: str
     content_type: str | None
     size_bytes: int | None
     created_at: datetime | None
+    producer_step_id: str | None
+    producer_attempt: int | None
+    consumers: Json | None
     repaired_from: str | None
+    repaired_into: str | None
+    repair_kind: str | None
     first_position: int
 
 

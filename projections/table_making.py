@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from ledger.errors import ProjectionTablesDiffer
+from ledger.errors import ProjectionOutdated, ProjectionTablesDiffer
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from projections.core import Core
@@ -51,6 +51,21 @@ async def require_tables(connection: Connection, projection: Projection[Any]) ->
             found=f"{len(differences)} differences" if len(differences) > 1 else None,
             fix=f"`daicho rebuild --projection {projection.name}` makes them anew; nothing was changed",
         )
+
+
+def require_version(projection: Projection[Any], position: int, found: int | None) -> None:
+    """Raises ProjectionOutdated where the tables, which have come to `position`, were filled by another
+    version of the projection. Empty ones, of which no event is in the tables, anybody may fill."""
+    if found == projection.version or (found is None and position == 0):
+        return
+    is_newer = found is not None and found > projection.version
+    rebuild = f"`daicho rebuild --projection {projection.name}` folds the events again"
+    raise ProjectionOutdated(
+        f"The tables of projection {projection.name!r} were filled by another version of it",
+        expected=f"version {projection.version}",
+        found="no version" if found is None else f"version {found}",
+        fix="Install the package that filled them" if is_newer else f"{rebuild}; nothing was changed",
+    )
 
 
 async def remake_tables(connection: Connection, projection: Projection[Any]) -> None:

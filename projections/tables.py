@@ -25,7 +25,7 @@ metadata = MetaData(schema="projection")
 
 # A name that orders or identifies is compared byte by byte, whatever the database's locale.
 _NAME = Text(collation="C")
-_NAMES = frozenset({"run_id", "step_id", "path", "digest", "code", "pack_id"})
+_NAMES = frozenset({"run_id", "step_id", "producer_step_id", "path", "digest", "code", "pack_id"})
 
 
 def _column(name: str, annotation: Any, key: tuple[str, ...]) -> Column[Any]:
@@ -96,7 +96,8 @@ class Anomaly(Base):
 
 
 class Checkpoint(Base):
-    """How far a projection has come: every event up to `position` is in its tables."""
+    """How far a projection has come: every event up to `position` is in its tables, which the definition's
+    `version` filled (NULL: none yet). Where it stopped at an event, `stopped_…` say at which and why."""
 
     __table__ = Table(
         "checkpoints",
@@ -104,6 +105,10 @@ class Checkpoint(Base):
         Column("name", _NAME, primary_key=True),
         Column("position", BigInteger(), nullable=False),
         Column("updated_at", TIMESTAMP(timezone=True), nullable=False),
+        Column("version", BigInteger()),
+        Column("stopped_position", BigInteger()),
+        Column("stopped_reason", Text()),
+        Column("stopped_at", TIMESTAMP(timezone=True)),
     )
 
 

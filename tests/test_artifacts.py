@@ -2,13 +2,15 @@
 
 import asyncio
 import hashlib
+import tracemalloc
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from blobstore import BlobCorrupt, BlobNotFound, BlobStoreUnavailable, Digest
 from ledger import ArtifactRef, ArtifactStore, Ledger, Tenant
-from ledger.errors import InvalidArtifactPath, InvalidEvent, TenantMismatch
+from ledger.errors import InvalidArtifact, InvalidArtifactPath, InvalidEvent, TenantMismatch
 
 
 def path(tenant: Tenant, name: str = "output.json", run: str = "run", step: str = "draft") -> str:
@@ -58,6 +60,71 @@ async def test_equal_bytes_under_two_paths_are_two_facts_and_one_blob(ledger: Le
     assert first.digest == second.digest
     assert await tenant.store.head() == 2
     assert len(await blob_files(ledger, tenant) - before) == 1
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def test_a_stream_of_unknown_length_is_stored_with_its_size(tenant: Tenant) -> None:
+    ref = await tenant.artifacts.put(chunks(b"ab", b"", b"c" * 3_000_000), path(tenant), "text/plain")
+    assert (ref.size_bytes, ref.digest) == (3_000_002, hashlib.sha256(b"ab" + b"c" * 3_000_000).hexdigest())
+    assert await tenant.artifacts.get(ref) == b"ab" + b"c" * 3_000_000
+
+
+async def test_a_stream_that_fails_records_nothing(tenant: Tenant) -> None:
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise RuntimeError("the producer broke")
+
+    with pytest.raises(RuntimeError, match="the producer broke"):
+        await tenant.artifacts.put(failing(), path(tenant))
+    assert await tenant.store.head() == 0
+
+
+async def test_a_file_is_stored_with_bounded_memory(tenant: Tenant, tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    with file.open("wb") as made:
+        made.truncate(96 << 20)
+    tracemalloc.start()
+    try:
+        ref = await tenant.artifacts.put(file, path(tenant, "large.bin"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ref.size_bytes == 96 << 20
+    assert peak < 16 << 20
+    assert await tenant.artifacts.exists(ref)
+
+
+async def test_a_file_that_is_not_there_is_refused_and_nothing_recorded(
+    tenant: Tenant, tmp_path: Path
+) -> None:
+    for absent in (tmp_path / "absent", tmp_path):
+        with pytest.raises(InvalidArtifact, match=r"cannot be read: (No such file|Is a directory)"):
+            await tenant.artifacts.put(absent, path(tenant))
+    assert await tenant.store.head() == 0
+
+
+async def test_equal_values_are_one_blob_however_they_were_written(ledger: Ledger, tenant: Tenant) -> None:
+    before = await blob_files(ledger, tenant)
+    first = await tenant.artifacts.put({"a": 1, "b": [1.0, None]}, path(tenant, "a"))
+    second = await tenant.artifacts.put({"b": (1, None), "a": 1.0}, path(tenant, "b"))
+    assert first.digest == second.digest
+    assert await tenant.artifacts.get(first) == b'{"a":1,"b":[1,null]}'
+    assert len(await blob_files(ledger, tenant) - before) == 1
+
+
+async def test_a_value_that_json_cannot_say_is_refused_before_the_blob(
+    ledger: Ledger, tenant: Tenant
+) -> None:
+    before = await blob_files(ledger, tenant)
+    for value in ({"a": float("nan")}, {"a": "\ud800"}, {1: 2}, [object()]):
+        with pytest.raises(InvalidArtifact, match="cannot be written as JSON"):
+            await tenant.artifacts.put(value, path(tenant))
+    assert await blob_files(ledger, tenant) == before
+    assert await tenant.store.head() == 0
 
 
 HOSTILE_PATHS = [

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import doctoring, erasing, prompting, reading, tailing, writing
+from ledger.cli import blobs, doctoring, erasing, listing, llm, prompting, reading, tailing, writing
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -22,8 +22,9 @@ for command in (
     writing.migrate,
     writing.emit,
     prompting.prompts,
+    llm.llm,
     tailing.tail,
-    reading.runs,
+    listing.runs,
     reading.timeline,
     reading.state,
     writing.rebuild,
@@ -31,6 +32,6 @@ for command in (
     erasing.erase,
     doctoring.doctor,
     reading.status,
-    reading.blob,
+    blobs.blob,
 ):
     main.add_command(command)

@@ -1,17 +1,20 @@
 """`daicho prompts`: a tenant's prompt packs, from folders of Markdown files and back."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.text import Text
 
 from ledger.cli import render
 from ledger.cli.running import json_option, open_tenant, out, print_json, runs_async, tenant_option
-from ledger.errors import InvalidPromptPack
-from ledger.prompts import PromptPack
+from ledger.errors import PromptPackConflict, PromptPackUnchanged
+from ledger.prompt_diff import changes_between
+from ledger.prompt_files import PromptTexts, read_prompt_folder
+from ledger.prompt_packing import PromptPacks
+from ledger.prompts import PromptPack, check_pack_id
 
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
-PROMPT_FILE_BYTES_MAX = 64 * 1024  # more than an event holds
 
 by_option = click.option("--by", metavar="WHO", help="Who decides; recorded.")
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -23,32 +26,53 @@ def prompts() -> None:
 
 
 @prompts.command("publish")
-@click.argument("pack_id", metavar="PACK_ID")
 @folder_argument
+@click.option("--id", "pack_id", metavar="PACK_ID", help="The pack. [default: the folder's name]")
 @tenant_option
 @by_option
+@click.option(
+    "--expected-version",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Only where N is the newest version; 0: only where the id was never published.",
+)
+@json_option
 @runs_async
-async def publish(pack_id: str, folder: Path, tenant_id: str | None, by: str | None) -> None:
-    """Publish the .md files of DIR, one per prompt, as version 1 of PACK_ID."""
-    read = _prompts_of(folder)
-    async with open_tenant(tenant_id, projection="external") as tenant:
-        _tell(await tenant.prompts.publish(pack_id, read, by=by))
-
-
-@prompts.command("revise")
-@click.argument("pack_id", metavar="PACK_ID")
-@folder_argument
-@tenant_option
-@by_option
-@click.option("--expected-version", type=int, help="Only where this is the newest version.")
-@runs_async
-async def revise(
-    pack_id: str, folder: Path, tenant_id: str | None, by: str | None, expected_version: int | None
+async def publish(
+    folder: Path,
+    pack_id: str | None,
+    tenant_id: str | None,
+    by: str | None,
+    expected_version: int | None,
+    as_json: bool,
 ) -> None:
-    """Make the .md files of DIR the next version of PACK_ID: all of it, not only what changed."""
-    read = _prompts_of(folder)
+    """Publish the .md files of DIR, one per prompt, as the newest version of a pack.
+
+    The first time, that is version 1 of a new pack; later, the next version, all of it and not only what
+    changed. Where nothing changed, nothing is recorded. Each file begins with front matter:
+
+    \b
+    ---
+    name: outline
+    description: Sections and the points they make.
+    variables: [title, keywords]
+    ---
+    Write an outline for an article titled "$title". Use these keywords: $keywords.
+    """
+    pack_id = pack_id or _name_of(folder)
+    check_pack_id(pack_id)
+    texts = read_prompt_folder(folder)
     async with open_tenant(tenant_id, projection="external") as tenant:
-        _tell(await tenant.prompts.revise(pack_id, read, by=by, expected_version=expected_version))
+        try:
+            pack, changed = await _publish(tenant.prompts, pack_id, texts, by, expected_version), True
+        except PromptPackUnchanged:
+            pack, changed = await tenant.prompts.load(pack_id), False
+    if as_json:
+        print_json({**pack.identity(), "changed": changed})
+        return
+    named = f"{len(pack.prompts)} prompt{'' if len(pack.prompts) == 1 else 's'}"
+    unchanged = "" if changed else ", unchanged: nothing was recorded"
+    say(f"{pack.pack_id} version {pack.version}: {named}, digest {pack.digest}{unchanged}")
 
 
 @prompts.command("retire")
@@ -61,7 +85,7 @@ async def retire(pack_id: str, tenant_id: str | None, by: str | None, reason: st
     """Let no more run start with PACK_ID, for good. Those that run go on."""
     async with open_tenant(tenant_id, projection="external") as tenant:
         await tenant.prompts.retire(pack_id, reason=reason, by=by)
-    out.print(f"{pack_id} is retired", markup=False)
+    say(f"{pack_id} is retired")
 
 
 @prompts.command("list")
@@ -104,47 +128,78 @@ async def show(pack_id: str, tenant_id: str | None, version: int | None, as_json
     async with open_tenant(tenant_id, projection="external") as tenant:
         pack = await tenant.prompts.load(pack_id, version)
     if as_json:
-        print_json({**pack.identity(), "prompts": dict(pack.prompts)})
+        print_json(_pack_json(pack))
         return
-    out.print(f"{pack.pack_id} version {pack.version}, digest {pack.digest}", markup=False)
+    say(f"{pack.pack_id} version {pack.version}, digest {pack.digest}")
     for name, template in pack.prompts.items():
         out.print(f"\n## {name}", style="bold", markup=False)
-        # A prompt is free text, which must not steer the terminal.
-        click.echo(
-            "".join(char if char.isprintable() or char in "\n\t" else UNPRINTABLE for char in template)
-        )
+        if name in pack.descriptions:
+            say(_printable(pack.descriptions[name]))
+        say(f"variables: {', '.join(pack.variables(name)) or 'none'}\n")
+        click.echo(_printable(template))
 
 
-def _tell(pack: PromptPack) -> None:
-    count = len(pack.prompts)
-    named = f"{count} prompt{'' if count == 1 else 's'}"
-    out.print(f"{pack.pack_id} version {pack.version}: {named}, digest {pack.digest}", markup=False)
+@prompts.command("diff")
+@click.argument("pack_id", metavar="PACK_ID")
+@click.argument("old", type=int)
+@click.argument("new", type=int)
+@tenant_option
+@json_option
+@runs_async
+async def diff(pack_id: str, old: int, new: int, tenant_id: str | None, as_json: bool) -> None:
+    """Show what changed from version OLD of PACK_ID to version NEW, as a unified diff."""
+    async with open_tenant(tenant_id, projection="external") as tenant:
+        before, after = await tenant.prompts.load(pack_id, old), await tenant.prompts.load(pack_id, new)
+    changes = changes_between(before, after)
+    if as_json:
+        print_json({"pack_id": pack_id, "old": old, "new": new, "changes": changes})
+        return
+    if not changes:
+        say(f"Version {old} and version {new} of {pack_id} are alike.")
+    for change in changes:
+        for line in change.diff:
+            out.print(_printable(line), style=_diff_style(line), markup=False, soft_wrap=True)
 
 
-def _prompts_of(folder: Path) -> dict[str, str]:
-    """The folder's .md files by name. Raises InvalidPromptPack before anything is opened."""
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix == ".md")
-        read = {path.stem: _text_of(path) for path in paths}
-    except OSError as error:
-        raise InvalidPromptPack(
-            f"{folder} cannot be read: {error.strerror}", expected="a folder of .md files", fix="Name one"
-        ) from error
-    if not read:
-        raise InvalidPromptPack(
-            f"There is no .md file in {folder}", expected="one per prompt", fix="Name another folder"
-        )
-    return read
+def _name_of(folder: Path) -> str:
+    return folder.resolve().name
 
 
-def _text_of(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(PROMPT_FILE_BYTES_MAX + 1)
-    if len(content) > PROMPT_FILE_BYTES_MAX:
-        raise InvalidPromptPack(
-            f"{path} is too large for a prompt", expected=f"at most {PROMPT_FILE_BYTES_MAX} bytes in all"
-        )
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise InvalidPromptPack(f"{path} is not UTF-8", fix="Save it as UTF-8") from None
+def say(line: str) -> None:
+    out.print(line, markup=False, soft_wrap=True)
+
+
+async def _publish(
+    packs: PromptPacks, pack_id: str, texts: PromptTexts, by: str | None, expected_version: int | None
+) -> PromptPack:
+    """Version 1 of a new pack, or the next one: recording decides which, not a look beforehand."""
+    prompts, descriptions = texts.prompts, texts.descriptions
+    if not expected_version:
+        try:
+            return await packs.publish(pack_id, prompts, descriptions=descriptions, by=by)
+        except PromptPackConflict:
+            if expected_version == 0:
+                raise
+    return await packs.revise(
+        pack_id, prompts, descriptions=descriptions, by=by, expected_version=expected_version
+    )
+
+
+def _pack_json(pack: PromptPack) -> dict[str, Any]:
+    return {
+        **pack.identity(),
+        "prompts": dict(pack.prompts),
+        "descriptions": dict(pack.descriptions),
+        "variables": {name: list(pack.variables(name)) for name in pack.prompts},
+    }
+
+
+def _printable(text: str) -> str:
+    """A prompt is free text, which must not steer the terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else UNPRINTABLE for char in text)
+
+
+def _diff_style(line: str) -> str | None:
+    if line.startswith(("+++", "---")):
+        return "bold"
+    return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])

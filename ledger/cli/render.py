@@ -196,6 +196,19 @@ def count(number: int) -> str:
     return str(number) if number else ""
 
 
+def size(number: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def usage_cells(usage: dict[str, Any] | None) -> tuple[str, str]:
+    """What a tenant's bodies take, and how often a stored byte is used."""
+    return ("", "") if usage is None else (size(usage["stored_bytes"]), f"{usage['dedup_ratio']:.2f}x")
+
+
 def _what(entry: TimelineEntry) -> Text:
     what = Text(_first_line(entry.summary))
     for anomaly in entry.anomalies:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from blobstore.errors import (
     BlobAccessDenied,
+    BlobCorrupt,
     BlobStoreMissing,
     BlobStoreUnavailable,
     DaichoError,
@@ -53,7 +54,7 @@ def runs_async(command: Callable[..., Awaitable[int | None]]) -> Callable[..., N
         except DaichoError as error:
             code = tell(error)
         except ValidationError as error:
-            code = tell_usage("; ".join(f"{_place(item['loc'])}{item['msg']}" for item in error.errors()))
+            code = tell_usage("; ".join(_place(item["loc"]) + _said(item["msg"]) for item in error.errors()))
         except (KeyboardInterrupt, BrokenPipeError):
             code = 130
         sys.exit(code or 0)
@@ -68,6 +69,8 @@ async def _coroutine(answer: Awaitable[int | None]) -> int | None:
 def tell(error: DaichoError) -> int:
     """Prints the error for people; returns the exit code."""
     err.print(f"[bold red]daicho:[/] {_escape(str(error))}")
+    if isinstance(error, BlobCorrupt):
+        return CHECK_FAILED
     return OUT_OF_REACH if isinstance(error, _OUT_OF_REACH) else WRONG_USAGE
 
 
@@ -126,6 +129,10 @@ def _jsonable(value: Any) -> Any:
 
 def _place(location: tuple[int | str, ...]) -> str:
     return f"{'.'.join(map(str, location))}: " if location else ""
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")  # pydantic's word for what a validator of ours says
 
 
 def _escape(text: str) -> str:

@@ -54,13 +54,15 @@ class PromptName(Part):
 
 
 class Engine(Part):
-    """Where the engine that drives a step (Temporal, LangGraph) keeps its own record of it."""
+    """Where the engine that drives a step (Temporal, LangGraph) keeps its own record of it.
+    `scheduled_at` is when it offered this attempt to workers."""
 
     name: str | None = None
     workflow_id: str | None = None
     workflow_run_id: str | None = None
     activity_id: str | None = None
     queue: str | None = None
+    scheduled_at: AwareTime | None = None
 
 
 class Usage(Part):
@@ -153,12 +155,14 @@ class ArtifactStored(Payload):
 
 class PromptPackChanged(Payload):
     """A prompt pack was published, revised or retired. `prompts` maps names to templates, whole in
-    every version; `version` and `digest` of a retired pack are those of its last."""
+    every version, `descriptions` those that have one; `version` and `digest` of a retired pack are those
+    of its last."""
 
     pack_id: str | None = None
     version: int | str | None = None
     digest: str | None = None
     prompts: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     reason: str | None = None
     by: str | None = None
 

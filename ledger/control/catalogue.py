@@ -19,7 +19,15 @@ from ledger.store.tenant_database import TenantDatabase
 _SQL = load_statements("ledger.control", "queries.sql")
 CONNECTIONS_MAX = 2
 
-TenantStatus = Literal["creating", "active", "suspended"]
+TenantStatus = Literal["creating", "active", "suspended", "moving", "importing", "deleting", "deleted"]
+NOT_THERE: dict[TenantStatus, str] = {
+    "creating": "an interrupted creation of it",
+    "importing": "an import of it that is not finished",
+    "deleted": "that it was deleted",
+}
+"""Where there is a row and nothing to work with: what is told of it."""
+SERVER_OF_THE_SETTINGS = "control"
+"""The name of the server on which the control database lies."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class TenantRecord:
     database_name: str
     blob_prefix: str
     created_at: datetime
+    server_name: str
+    schema_revision: str | None
 
     def database_on(self, server: DatabaseServer) -> TenantDatabase:
         return TenantDatabase(self.tenant_id, self.database_name, server)
@@ -67,10 +77,10 @@ class Catalogue:
     async def get(self, tenant_id: str) -> TenantRecord:
         """A tenant whose making was finished; raises TenantNotFound."""
         tenant = await self.find(tenant_id)
-        if tenant is None or tenant.status == "creating":
+        if tenant is None or tenant.status in NOT_THERE:
             raise TenantNotFound(
                 f"There is no tenant {tenant_id!r}",
-                found="an interrupted creation of it" if tenant else None,
+                found=NOT_THERE[tenant.status] if tenant else None,
                 fix=f"Create it with `daicho tenant create {tenant_id}`; `daicho tenant list` shows all",
             )
         return tenant
@@ -78,7 +88,7 @@ class Catalogue:
     async def reserve(self, tenant_id: str, name: str) -> TenantRecord:
         """The tenant's row, made with a random database name where there is none yet."""
         random_name = f"t_{uuid4().hex}"
-        await self._fetch("reserve_tenant", tenant_id, name, random_name, random_name)
+        await self._fetch("reserve_tenant", tenant_id, name, random_name, random_name, SERVER_OF_THE_SETTINGS)
         tenant = await self.find(tenant_id)
         assert tenant is not None
         return tenant
@@ -99,9 +109,22 @@ class Catalogue:
         finally:
             await connection.close()  # which frees the lock
 
-    async def _fetch(self, statement: str, *arguments: Any) -> Any:
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[Connection]:
+        """A transaction on the control database: for a change and the act that records it."""
         try:
-            return await self._pool.fetch(_SQL[statement], *arguments)
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield connection
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, "changing the catalogue", self._server.name) from error
+
+    async def _fetch(self, statement: str, *arguments: Any) -> Any:
+        return await self.ask(_SQL[statement], *arguments)
+
+    async def ask(self, sql: str, *arguments: Any) -> Any:
+        """The rows of one statement. Raises StoreUnavailable, StoreError."""
+        try:
+            return await self._pool.fetch(sql, *arguments)
         except POSTGRES_ERRORS as error:
             raise store_error(error, "asking the catalogue", self._server.name) from error
 

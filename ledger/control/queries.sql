@@ -5,16 +5,16 @@
 SELECT pg_advisory_lock(hashtextextended('daicho.provision:' || $1, 0))
 
 -- name: reserve_tenant
-INSERT INTO control.tenants (tenant_id, name, status, database_name, blob_prefix)
-VALUES ($1, $2, 'creating', $3, $4)
+INSERT INTO control.tenants (tenant_id, name, status, database_name, blob_prefix, server_name)
+VALUES ($1, $2, 'creating', $3, $4, $5)
 ON CONFLICT (tenant_id) DO NOTHING
 
 -- name: find_tenant
-SELECT tenant_id, name, status, database_name, blob_prefix, created_at
+SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision
   FROM control.tenants WHERE tenant_id = $1
 
 -- name: list_tenants
-SELECT tenant_id, name, status, database_name, blob_prefix, created_at
+SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision
   FROM control.tenants ORDER BY tenant_id
 
 -- name: set_status

@@ -17,8 +17,8 @@ from ledger.settings import Settings
 from ledger.tenant import Tenant
 from projections import Projector, rebuild, verify
 from projections.audit import AuditQueries
-from projections.listing import LIMIT_MAX, list_runs
 from projections.rows import RunRow
+from projections.run_listing import LIMIT_MAX, list_runs
 
 
 async def tell_story(settings: Settings, texts: Texts, console: Console, now: datetime) -> int:
@@ -56,7 +56,7 @@ async def _work(tenant: Tenant, texts: Texts, console: Console, now: datetime) -
 async def _projected(tenant: Tenant, session: Session) -> list[RunRow]:
     """The session's runs as the tables have them, in the order of the texts."""
     await _caught_up(tenant)
-    listed = {run.run_id: run for run in await list_runs(tenant, limit=LIMIT_MAX)}
+    listed = {run.run_id: run for run in (await list_runs(tenant, limit=LIMIT_MAX)).runs}
     return [listed[run_id] for run_id in session.run_ids]
 
 

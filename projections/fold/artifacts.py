@@ -3,14 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from ledger.contract.events import RecordedEvent
-from ledger.contract.times import UtcTime
 from projections.fold.state import RunState
+from projections.fold.times import utc_time
 from projections.rows import ArtifactRow
-
-_TIME = TypeAdapter(UtcTime)
 
 
 def stored(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None:
@@ -18,7 +14,7 @@ def stored(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> No
     if run.status == "not_started":
         state.anomaly(event, "artifact_before_run", "an artifact was stored before any run.started")
     if ref := payload.get("ref"):
-        _note(state, event, ref, "stored", name=payload.get("name"))
+        _produced(state, event, _note(state, event, ref, "stored", payload.get("name")))
 
 
 def repaired(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None:
@@ -27,12 +23,7 @@ def repaired(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> 
     if event.step_id is not None:
         state.step(event).repairs += 1
     if before and after:
-        if before["digest"] not in state.digests:
-            state.anomaly(event, "repair_of_unknown", f"{before['path']} was not recorded before its repair")
-        if before["digest"] == after["digest"]:
-            state.anomaly(event, "repair_changed_nothing", "before and after have the same digest")
-        _note(state, event, before, "input")
-        _note(state, event, after, "repair", repaired_from=before["digest"])
+        _note_repair(state, event, before, after, payload.get("kind"))
     state.audit(
         event,
         subject=after["path"] if after else None,
@@ -41,47 +32,78 @@ def repaired(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> 
     )
 
 
-def note_refs(
-    state: RunState, event: RecordedEvent, refs: Iterable[dict[str, Any]] | None, origin: str
-) -> None:
+def note_inputs(state: RunState, event: RecordedEvent, refs: Iterable[dict[str, Any]] | None) -> None:
+    """The event's step had them as inputs; where it has none, they were given to the run."""
     for ref in refs or ():
-        _note(state, event, ref, origin)
+        row = _note(state, event, ref, "input")
+        consumers: Any = row.consumers or []
+        if event.step_id is not None and event.step_id not in consumers:
+            row.consumers = [*consumers, event.step_id]  # type: ignore[assignment]
+            state.touch(row)
+
+
+def note_outputs(state: RunState, event: RecordedEvent, refs: dict[str, dict[str, Any]] | None) -> None:
+    """What was an input before and is handed on was not produced here."""
+    for ref in (refs or {}).values():
+        _note(state, event, ref, "output")
+
+
+def _note_repair(
+    state: RunState, event: RecordedEvent, before: dict[str, Any], after: dict[str, Any], kind: str | None
+) -> None:
+    if before["digest"] not in state.digests:
+        state.anomaly(event, "repair_of_unknown", f"{before['path']} was not recorded before its repair")
+    broken = _note(state, event, before, "input")
+    repaired = _note(state, event, after, "repair")
+    if broken is repaired or broken.digest == repaired.digest:
+        state.anomaly(event, "repair_changed_nothing", "before and after have the same digest")
+        return
+    if repaired.repaired_from is None:
+        repaired.repaired_from = broken.digest
+        repaired.repair_kind = kind
+    broken.repaired_into = repaired.digest
+    _produced(state, event, repaired)
+    state.touch(broken)
+    state.touch(repaired)
+
+
+def _produced(state: RunState, event: RecordedEvent, row: ArtifactRow) -> None:
+    if row.producer_step_id is None and event.step_id is not None:
+        row.producer_step_id, row.producer_attempt = event.step_id, event.attempt
+        state.touch(row)
 
 
 def _note(
-    state: RunState,
-    event: RecordedEvent,
-    ref: dict[str, Any],
-    origin: str,
-    *,
-    name: str | None = None,
-    repaired_from: str | None = None,
-) -> None:
+    state: RunState, event: RecordedEvent, ref: dict[str, Any], origin: str, name: str | None = None
+) -> ArtifactRow:
+    """The row of this version of this path, made where this is the first word of it."""
     path, digest = ref["path"], ref["digest"]
     row = state.artifacts.get((path, digest))
     if row is not None:
-        if repaired_from is not None and row.repaired_from is None and repaired_from != digest:
-            row.repaired_from = repaired_from
-            state.touch(row)
-        return
+        return row
     version = state.path_versions.get(path, 0) + 1
     state.path_versions[path] = version
     state.digests.add(digest)
+    is_given = origin == "input"
     row = ArtifactRow(
         run_id=state.run_id,
         path=path,
         digest=digest,
         version=version,
         origin=origin,
-        step_id=event.step_id,
-        attempt=event.attempt,
         name=name or path.rsplit("/", 1)[-1],
         content_type=ref.get("content_type"),
         size_bytes=ref.get("size_bytes"),
-        created_at=_TIME.validate_python(ref["created_at"]),
-        repaired_from=repaired_from,
+        created_at=utc_time(ref["created_at"]),
+        producer_step_id=None if is_given else event.step_id,
+        producer_attempt=None if is_given else event.attempt,
+        consumers=None,
+        repaired_from=None,
+        repaired_into=None,
+        repair_kind=None,
         first_position=event.position,
     )
     state.artifacts[path, digest] = row
     state.the_run(event).artifacts += 1
     state.touch(row)
+    return row

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ledger.contract.events import RecordedEvent
-from projections.fold.artifacts import note_refs
+from projections.fold.artifacts import note_inputs, note_outputs
 from projections.fold.durations import milliseconds_between
 from projections.fold.state import RunState
 from projections.rows import RunRow
@@ -30,7 +30,7 @@ def started(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> N
     run.inputs = payload.get("inputs")
     run.config = payload.get("config")
     run.labels = payload.get("labels")
-    note_refs(state, event, payload.get("inputs"), "input")
+    note_inputs(state, event, payload.get("inputs"))
     state.audit(event, subject=run.prompt_pack_id, details={"pipeline": run.pipeline, "prompt_pack": pack})
 
 
@@ -38,7 +38,7 @@ def succeeded(state: RunState, event: RecordedEvent, payload: dict[str, Any]) ->
     run = _ended(state, event, "succeeded")
     run.outputs = payload.get("outputs")
     run.summary = payload.get("summary")
-    note_refs(state, event, (payload.get("outputs") or {}).values(), "output")
+    note_outputs(state, event, payload.get("outputs"))
     open_steps = sorted(step.step_id for step in state.steps.values() if step.status == "running")
     if open_steps:
         named = ", ".join(open_steps[:5])

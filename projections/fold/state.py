@@ -55,16 +55,24 @@ class RunState:
 
     def the_run(self, event: RecordedEvent) -> RunRow:
         if self.run is None:
-            self.run = RunRow(self.run_id, first_position=event.position)
+            self.run = RunRow(
+                self.run_id, first_position=event.position, first_recorded_at=event.recorded_at
+            )
         return self.run
 
     def step(self, event: RecordedEvent) -> StepRow:
         assert event.step_id is not None
         step = self.steps.get(event.step_id)
         if step is None:
-            step = StepRow(self.run_id, event.step_id, first_position=event.position)
+            run = self.the_run(event)
+            run.steps += 1
+            step = StepRow(
+                self.run_id,
+                event.step_id,
+                run_first_position=run.first_position,
+                first_position=event.position,
+            )
             self.steps[event.step_id] = step
-            self.the_run(event).steps += 1
         step.last_position = event.position
         self.touch(step)
         return step

@@ -3,11 +3,16 @@
 from typing import Any
 
 from ledger.contract.events import RecordedEvent
-from projections.fold.artifacts import note_refs
+from projections.fold.artifacts import note_inputs, note_outputs
 from projections.fold.durations import milliseconds_between
 from projections.fold.runs import ENDED
 from projections.fold.state import RunState
-from projections.rows import AttemptRow
+from projections.fold.times import utc_time
+from projections.fold.usage import note_usage
+from projections.rows import AttemptRow, RunRow
+
+NEXT_ATTEMPT = "the next attempt"
+"""What noticed that an attempt was lost, where nobody said so."""
 
 
 def started(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None:
@@ -15,9 +20,11 @@ def started(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> N
     earlier = state.attempts.get(event.step_id or "", [])
     number = event.attempt or 1
     _expect_next(state, event, earlier, number)
+    previous = earlier[-1] if earlier else None
     attempt = state.new_attempt(event)
     attempt.started_at = event.timestamp
     attempt.started_position = event.position
+    _note_waits(state, event, attempt, payload.get("engine"), previous)
     attempt.timeout_seconds = _float(payload, "timeout_seconds")
     attempt.inputs = payload.get("inputs")
     attempt.model = payload.get("model")
@@ -31,7 +38,7 @@ def started(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> N
     step.started_at = step.started_at or event.timestamp
     step.ended_at = step.duration_ms = None
     state.the_run(event).current_step = step.step_id
-    note_refs(state, event, payload.get("inputs"), "input")
+    note_inputs(state, event, payload.get("inputs"))
 
 
 def succeeded(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None:
@@ -40,7 +47,7 @@ def succeeded(state: RunState, event: RecordedEvent, payload: dict[str, Any]) ->
     step = state.step(event)
     _close_step(state, event, attempt, "succeeded")
     step.outputs = payload.get("outputs")
-    note_refs(state, event, (payload.get("outputs") or {}).values(), "output")
+    note_outputs(state, event, payload.get("outputs"))
 
 
 def failed(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None:
@@ -60,7 +67,7 @@ def failed(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> No
     step.error_category = attempt.error_category
     step.error_message = attempt.error_message
     step.retryable = attempt.retryable
-    state.the_run(event).failures += 1
+    _count_failure(state.the_run(event), attempt.error_category)
 
 
 def retrying(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None:
@@ -80,7 +87,9 @@ def lost(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None
         state.anomaly(event, "lost_attempt_unknown", f"step.lost for attempt {number}, which is not running")
         state.step(event)
         return
-    _mark_lost(state, event, attempt)
+    last_seen = payload.get("last_seen")
+    attempt.last_seen_at = None if last_seen is None else utc_time(last_seen)
+    _mark_lost(state, event, attempt, payload.get("detected_by") or event.actor)
     step = state.step(event)
     if _is_last(state, attempt):
         step.status = "lost"
@@ -108,7 +117,7 @@ def _expect_next(state: RunState, event: RecordedEvent, earlier: list[AttemptRow
     last = earlier[-1]
     if last.status == "running":
         state.anomaly(event, "attempt_never_ended", f"attempt {last.attempt} had no end when the next began")
-        _mark_lost(state, event, last)
+        _mark_lost(state, event, last, NEXT_ATTEMPT)
     if number <= last.attempt:
         state.anomaly(event, "attempt_went_back", f"attempt {number} began after attempt {last.attempt}")
     elif number > last.attempt + 1:
@@ -124,6 +133,8 @@ def _ended(state: RunState, event: RecordedEvent, payload: dict[str, Any], statu
         attempt = state.new_attempt(event)
     elif attempt.status == "lost":
         state.anomaly(event, "end_after_lost", f"attempt {attempt.attempt} had been given up for lost")
+        state.step(event).lost -= 1
+        state.the_run(event).lost -= 1
     state.touch(attempt)
     if attempt.started_at is not None and event.timestamp < attempt.started_at:
         state.anomaly(event, "ended_before_it_started", "the end's time lies before the start's")
@@ -137,7 +148,12 @@ def _ended(state: RunState, event: RecordedEvent, payload: dict[str, Any], statu
     attempt.inputs_read = payload.get("inputs_read")
     attempt.validation_reports = payload.get("validation_reports")
     attempt.usage = payload.get("usage")
-    note_refs(state, event, payload.get("inputs_read"), "input")
+    step, run = state.step(event), state.the_run(event)
+    step.active_ms += attempt.duration_ms or 0
+    run.active_ms += attempt.duration_ms or 0
+    if attempt.usage:
+        note_usage(attempt, (step, run), payload["usage"])
+    note_inputs(state, event, payload.get("inputs_read"))
     return attempt
 
 
@@ -149,16 +165,53 @@ def _close_step(state: RunState, event: RecordedEvent, attempt: AttemptRow, stat
         step.status = status
         step.ended_at = event.timestamp
         step.duration_ms = milliseconds_between(step.started_at, event.timestamp)
+        step.validation_reports = attempt.validation_reports
 
 
 def _is_last(state: RunState, attempt: AttemptRow) -> bool:
     return state.attempts[attempt.step_id][-1] is attempt
 
 
-def _mark_lost(state: RunState, event: RecordedEvent, attempt: AttemptRow) -> None:
+def _mark_lost(state: RunState, event: RecordedEvent, attempt: AttemptRow, lost_by: str | None) -> None:
     attempt.status = "lost"
+    attempt.lost_by = lost_by
     attempt.ended_position = event.position
+    state.step(event).lost += 1
+    state.the_run(event).lost += 1
     state.touch(attempt)
+
+
+def _note_waits(
+    state: RunState,
+    event: RecordedEvent,
+    attempt: AttemptRow,
+    engine: dict[str, Any] | None,
+    previous: AttemptRow | None,
+) -> None:
+    """How long the attempt waited to be tried again, from the end of the one before it until the engine
+    offered it, and from then on for a worker. Where the engine does not say, all of it is the former."""
+    scheduled = engine.get("scheduled_at") if engine else None
+    totals = (state.step(event), state.the_run(event))
+    offered_at = event.timestamp
+    if scheduled is not None:
+        offered_at = attempt.scheduled_at = utc_time(scheduled)
+        attempt.queue_ms = milliseconds_between(offered_at, event.timestamp)
+        for total in totals:
+            total.queue_ms = (total.queue_ms or 0) + (attempt.queue_ms or 0)
+    if previous is not None:
+        attempt.retry_wait_ms = milliseconds_between(previous.ended_at, offered_at)
+        for total in totals:
+            total.retry_wait_ms += attempt.retry_wait_ms or 0
+
+
+def _count_failure(run: RunRow, category: str | None) -> None:
+    run.failures += 1
+    if category == "retryable":
+        run.retryable_failures += 1
+    elif category == "non_retryable":
+        run.non_retryable_failures += 1
+    elif category == "validation_fail":
+        run.validation_failures += 1
 
 
 def _latest(

@@ -1,12 +1,11 @@
 """Where the blob store's tests run: a *place* is a fresh prefix in a backend, with a way to damage its blobs.
 
-Backends: a folder, a real Swift (one per test worker, one second to start), and the S3 server that
-DAICHO_TEST_MINIO_ENDPOINT, _ACCESS_KEY and _SECRET_KEY name, where they are set.
+Backends: a folder; a real Swift; a real Ceph, where it is installed; and the S3 server that MINIO_ENDPOINT,
+MINIO_ACCESS_KEY and MINIO_SECRET_KEY name, where they are set (`make test-minio`).
 """
 
 import os
 import secrets
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,15 +16,16 @@ import pytest
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from blobstore import BlobBackend, BlobStore, Digest, FilesystemRoot, MinioConnection
+from blobstore.durable import NewFile
 from blobstore.keys import blob_key
-from tests.servers.swift import S3Server, swift_server
+from tests.conftest import NAMED_SERVER
+from tests.servers import ceph as ceph_
+from tests.servers.s3_server import S3Server
+from tests.servers.sharing import shared_server
 
-PLACES = ["folder", "swift"]
-if "DAICHO_TEST_MINIO_ENDPOINT" in os.environ:
-    PLACES.append("named_server")
+SERVERS = ["swift", "ceph", *(["named_server"] if NAMED_SERVER in os.environ else [])]
+PLACES = ["folder", *SERVERS]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,18 @@ class Bucket:
         }
         return MinioConnection(**(settings | changed))  # type: ignore[arg-type]
 
+    def empty(self, name: str) -> None:
+        """Remove every version of every object from a bucket, locked ones as their governor."""
+        found = self.client.list_objects(name, recursive=True, include_version=True)
+        for each in found:
+            self.client._execute(
+                "DELETE",
+                name,
+                each.object_name,
+                query_params={"versionId": each.version_id} if each.version_id else None,
+                headers={"x-amz-bypass-governance-retention": "true"},
+            )
+
 
 @dataclass(frozen=True)
 class Place:
@@ -56,6 +68,10 @@ class Place:
     neighbour: BlobStore
     write: Callable[[str, bytes], None]
     """Lay bytes at a key, past the store."""
+    begin: Callable[[str], None]
+    """Leave behind, under a key's folder, what a put leaves that is killed before its end."""
+    impatient: BlobStore
+    """The same blobs as `store`, seen by a backend that renews what is put again however young it is."""
 
     @property
     def is_folder(self) -> bool:
@@ -79,37 +95,60 @@ def bucket_at(server: S3Server) -> Iterator[Bucket]:
 
 
 @pytest.fixture(scope="session")
-def swift() -> Iterator[Bucket]:
-    with swift_server() as server, bucket_at(server) as bucket:
+def swift(run_folder: Path) -> Iterator[Bucket]:
+    with (
+        shared_server(run_folder / "swift", "tests.servers.swift:swift_server") as server,
+        bucket_at(server) as bucket,
+    ):
+        yield bucket
+
+
+@pytest.fixture(scope="session")
+def ceph(run_folder: Path) -> Iterator[Bucket]:
+    if missing := ceph_.missing_programs():
+        pytest.skip(
+            f"Ceph's S3 gateway; {missing[0]} is not installed (Debian: apt-get install {ceph_.PACKAGES})"
+        )
+    with (
+        shared_server(run_folder / "ceph", "tests.servers.ceph:ceph_server") as server,
+        bucket_at(server) as bucket,
+    ):
         yield bucket
 
 
 @pytest.fixture(scope="session")
 def named_server() -> Iterator[Bucket]:
-    env = os.environ
-    server = S3Server(
-        env["DAICHO_TEST_MINIO_ENDPOINT"],
-        env.get("DAICHO_TEST_MINIO_ACCESS_KEY", "minioadmin"),
-        env.get("DAICHO_TEST_MINIO_SECRET_KEY", "minioadmin"),
-    )
-    with bucket_at(server) as bucket:
+    endpoint, access_key, secret_key = os.environ[NAMED_SERVER].split(" ")
+    with bucket_at(S3Server(endpoint, access_key, secret_key)) as bucket:
         yield bucket
+
+
+@pytest.fixture(params=SERVERS)
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    """A bucket at each server there is."""
+    found: Bucket = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(params=PLACES)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     backend: BlobBackend
+    impatient: BlobBackend
     if request.param == "folder":
         backend = FilesystemRoot(tmp_path / "blobs")
-        write = _writer_of_folder(tmp_path / "blobs")
+        impatient = FilesystemRoot(tmp_path / "blobs", renewed_seconds=-1)
+        write, begin = _writer_of_folder(tmp_path / "blobs"), _beginner_in_folder(tmp_path / "blobs")
     else:
         bucket: Bucket = request.getfixturevalue(request.param)
         backend = bucket.connection()
-        write = _writer_of_bucket(bucket)
+        impatient = bucket.connection(renewed_seconds=-1)
+        write, begin = _writer_of_bucket(bucket), _beginner_in_bucket(bucket)
     await backend.prepare()
     prefix = f"t_{secrets.token_hex(8)}"
-    yield Place(backend, prefix, backend.store(prefix), backend.store(f"{prefix}_2"), write)
+    stores = backend.store(prefix), backend.store(f"{prefix}_2")
+    yield Place(backend, prefix, *stores, write, begin, impatient.store(prefix))
     await backend.close()
+    await impatient.close()
 
 
 @pytest.fixture
@@ -130,3 +169,18 @@ def _writer_of_bucket(bucket: Bucket) -> Callable[[str, bytes], None]:
         bucket.client.put_object(bucket.name, key, BytesIO(content), len(content))
 
     return write
+
+
+def _beginner_in_folder(root: Path) -> Callable[[str], None]:
+    def begin(key: str) -> None:
+        (root / key).parent.mkdir(parents=True, exist_ok=True)
+        NewFile((root / key).parent).write(b"cut short")
+
+    return begin
+
+
+def _beginner_in_bucket(bucket: Bucket) -> Callable[[str], None]:
+    def begin(key: str) -> None:
+        bucket.client._create_multipart_upload(bucket.name, key, {})
+
+    return begin

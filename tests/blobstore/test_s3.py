@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from io import BytesIO
 
 import pytest
@@ -27,13 +28,15 @@ from blobstore import (
     digest_of,
 )
 from blobstore.minio import ATTEMPTS_MAX
+from blobstore.protocol import RENEWED_SECONDS
 
 BODY = b"<p>hello</p>"
 DIGEST = digest_of(BODY)
 SECRET = "hunter2-is-a-secret"
 ABSENT = s3_error(404, "NoSuchKey")
 BUSY = s3_error(503, "SlowDown")
-WHOLE = Answer(200, BODY, "application/octet-stream")
+NOW, EARLIER = formatdate(usegmt=True), formatdate(time.time() - RENEWED_SECONDS - 60, usegmt=True)
+WHOLE = Answer(200, BODY, "application/octet-stream", headers=(("Last-Modified", NOW),))
 
 CALLS: dict[str, Callable[[BlobStore], object]] = {
     "put": lambda store: store.put(BODY),
@@ -181,6 +184,14 @@ async def test_a_blob_that_is_there_is_read_and_not_sent() -> None:
         async with store_at(script.endpoint) as store:
             assert await store.put(BODY) == DIGEST
     assert [request.split()[0] for request in script.requests] == ["GET"]
+
+
+async def test_a_blob_that_is_old_or_of_no_known_age_is_sent_again_and_not_read() -> None:
+    for headers in ((("Last-Modified", EARLIER),), (), (("Last-Modified", "noon"),)):
+        with scripted_server(Answer(200, BODY, "x/y", headers=headers), Answer(200)) as script:
+            async with store_at(script.endpoint) as store:
+                assert await store.put(BODY) == DIGEST
+        assert [request.split()[0] for request in script.requests] == ["GET", "PUT"]
 
 
 async def test_the_checksum_is_refused_by_a_real_server_where_it_is_wrong(swift) -> None:

@@ -17,7 +17,7 @@ from ledger.demo.texts import Texts, find_texts
 from ledger.prompts import mock_pack
 from projections import verify
 from projections.audit import AuditQueries
-from projections.listing import list_runs
+from projections.run_listing import list_runs
 
 LONG = """# The ledger keeps every attempt of every step, and says afterwards what each one of them did
 
@@ -69,7 +69,7 @@ async def test_the_demo_does_what_it_says_and_can_be_run_again(
         async with await Ledger.open(settings) as ledger:
             tenant = await ledger.tenant(tenant_id)
             await tenant.wait_projected(await tenant.store.head())
-            runs = await list_runs(tenant)
+            runs = (await list_runs(tenant)).runs
             assert len(runs) == 4 * time
             ended = {run.run_id.split("-")[0]: run for run in runs[:4]}
             assert {name: run.status for name, run in ended.items()} == {
@@ -138,6 +138,6 @@ async def test_a_stopped_demo_leaves_cancelled_runs_and_no_open_ones(
         with pytest.raises(asyncio.CancelledError):
             await running
         await tenant.wait_projected(await tenant.store.head())
-        runs = await list_runs(tenant)
+        runs = (await list_runs(tenant)).runs
         assert "cancelled" in {run.status for run in runs}
         assert "running" not in {run.status for run in runs}

@@ -177,7 +177,7 @@ def test_an_attempt_reported_lost_is_lost() -> None:
         History()
         .run_started()
         .step_started()
-        .step_lost(previous_attempt=1, detected_by="heartbeat")
+        .step_lost(previous_attempt=1, detected_by="heartbeat", last_seen=seconds(2).isoformat())
         .step_retrying()
         .step_started(attempt=2)
         .step_succeeded(attempt=2)
@@ -186,6 +186,8 @@ def test_an_attempt_reported_lost_is_lost() -> None:
 
     lost, second = rows.attempts("draft")
     assert (lost.status, lost.ended_at, lost.ended_position) == ("lost", None, 3)
+    assert (lost.lost_by, lost.last_seen_at) == ("heartbeat", seconds(2))
+    assert (rows.step("draft").lost, rows.run().lost) == (1, 1)
     assert second.status == "succeeded"
     assert rows.step("draft").status == "succeeded"
     assert rows.anomalies == []
@@ -215,8 +217,34 @@ def test_a_loss_of_an_attempt_that_does_not_run_changes_nothing_and_is_an_anomal
 def test_an_attempt_that_had_no_end_when_the_next_began_is_lost() -> None:
     rows = History().run_started().step_started().step_started(attempt=2).folded()
 
-    assert [row.status for row in rows.attempts("draft")] == ["lost", "running"]
+    assert [(row.status, row.lost_by) for row in rows.attempts("draft")] == [
+        ("lost", "the next attempt"),
+        ("running", None),
+    ]
+    assert (rows.step("draft").lost, rows.run().lost) == (1, 1)
     assert rows.anomalies == ["attempt_never_ended"]
+
+
+def test_an_attempt_that_was_given_up_and_ends_after_all_is_lost_no_more() -> None:
+    rows = History().run_started().step_started().step_lost().step_succeeded().folded()
+
+    assert rows.attempts("draft")[0].status == "succeeded"
+    assert (rows.step("draft").lost, rows.run().lost) == (0, 0)
+
+
+def test_a_step_has_the_validation_reports_of_the_attempt_that_ended_last() -> None:
+    rows = (
+        History()
+        .run_started()
+        .step_started()
+        .step_failed(validation_reports=[report("schema", passed=False)])
+        .step_started(attempt=2)
+        .step_succeeded(attempt=2, validation_reports=[report("schema")])
+        .folded()
+    )
+
+    assert rows.step("draft").validation_reports == [report("schema")]
+    assert rows.attempts("draft")[0].validation_reports == [report("schema", passed=False)]
 
 
 def test_a_second_start_of_the_same_attempt_is_an_attempt_of_its_own() -> None:

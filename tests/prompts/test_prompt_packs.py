@@ -20,6 +20,7 @@ from ledger.errors import (
     VersionConflict,
 )
 from ledger.prompt_decisions import PromptPackDecisions
+from ledger.prompt_files import PromptTexts
 from ledger.prompts import PromptPack
 from ledger.store.recorder import InvalidStoredEvent
 from projections import Projector, rebuild, verify
@@ -184,8 +185,8 @@ async def test_of_two_who_decide_at_once_one_wins_and_the_other_is_told(tenant: 
     def both(env: dict[str, str]) -> None:
         with PromptPackDecisions(env=env) as one, PromptPackDecisions(env=env) as other:
             first, second = one.pack("house"), other.pack("house")
-            first.revise(NEW, "ann", None)
-            second.revise({"outline": "another"}, "ben", None)
+            first.revise(PromptTexts(NEW, {}), "ann", None)
+            second.revise(PromptTexts({"outline": "another"}, {}), "ben", None)
             assert one._decided(first) == 2
             with pytest.raises(PromptPackConflict, match="at the same time"):
                 other._decided(second)
@@ -229,6 +230,7 @@ REFUSED = {
     "no text": ({"a": 5}, "'a' is empty or no text"),
     "a zero": ({"a": "x\x00"}, r"U\+0000"),
     "half a character": ({"a": "\ud800"}, "lone surrogates"),
+    "a stray dollar": ({"a": "x\ncosts $5"}, r"'a' has a \$ in line 2.*\$\$ for a dollar"),
     "too much": ({"a": "x" * 40_000, "b": "y" * 40_000}, r"too large.*at most 65536 bytes"),
 }
 

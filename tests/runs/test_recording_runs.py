@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -275,6 +277,34 @@ async def test_event_ids_are_derived_from_the_attempt(tenant: Tenant) -> None:
         derive_event_id(attempt, "artifact.stored", 1),
         derive_event_id(attempt, "step.succeeded"),
     }
+
+
+class Outline(pydantic.BaseModel):
+    title: str
+
+
+async def test_a_step_puts_what_it_has_at_hand(tenant: Tenant, tmp_path: Path) -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"# A"
+        yield b" title"
+
+    (tmp_path / "cover.png").write_bytes(b"png")
+    async with tenant.run("run", prompt_pack=MOCK) as run, run.step("draft") as step:
+        refs = [
+            await step.put("# A title", "a.md"),
+            await step.put(stream(), "b.md"),
+            await step.put(tmp_path / "cover.png", "cover"),
+            await step.put(Outline(title="t"), "outline"),
+            await step.put({"title": "t"}, "outline.json"),
+            await step.put([1], "numbers", "application/x-own"),
+        ]
+    markdown = "text/markdown; charset=utf-8"
+    json = "application/json"
+    types = [markdown, markdown, "image/png", json, json, "application/x-own"]
+    assert [ref.content_type for ref in refs] == types
+    assert (refs[0].digest, refs[3].digest) == (refs[1].digest, refs[4].digest), "equal content, one blob"
+    outputs = ((await last(tenant, "step.succeeded")).payload or {})["outputs"]
+    assert set(outputs) == {"a.md", "b.md", "cover", "outline", "outline.json", "numbers"}
 
 
 async def test_the_same_attempt_executed_twice_records_once(tenant: Tenant) -> None:

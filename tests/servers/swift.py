@@ -3,7 +3,7 @@
     with swift_server() as server:
         Minio(server.endpoint, server.access_key, server.secret_key, secure=False)
 
-One *supervisor* (this file, run as a script) imports Swift once, builds the rings and forks the account,
+One *supervisor* (this module, run) imports Swift once, builds the rings and forks the account,
 container, object and proxy servers. It lives exactly as long as the pipe on its stdin: when the tests end,
 however they end, the pipe closes and the supervisor kills its four children by pid: nothing is left running.
 
@@ -15,19 +15,18 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from tests.servers.s3_server import REGION, S3Server, ServerDidNotStart, free_ports
 
 ACCESS_KEY = "test:tester"
 SECRET_KEY = "testing-secret"
-REGION = "us-east-1"
 STARTUP_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 10.0
 STARTS_MAX = 3  # a port found free may be taken before its server binds it
@@ -40,25 +39,11 @@ PIPELINE = (
 )
 
 
-@dataclass(frozen=True)
-class S3Server:
-    """Where an S3 server listens (`host:port`, plain http) and the keys of a user who may do everything."""
-
-    endpoint: str
-    access_key: str
-    secret_key: str
-    region: str = REGION
-
-
-class SwiftDidNotStart(Exception):
-    """Swift was not answering in time; the message carries the end of its log."""
-
-
 @contextmanager
 def swift_server() -> Iterator[S3Server]:
     """Start Swift, yield where it listens, stop it. Takes about two seconds; one per session is plenty.
 
-    Raises SwiftDidNotStart where it does not answer within STARTUP_SECONDS_MAX.
+    Raises ServerDidNotStart where it does not answer within STARTUP_SECONDS_MAX.
     """
     folder = Path(tempfile.mkdtemp(prefix="swift-"))
     try:
@@ -77,18 +62,19 @@ def _require_xattrs(folder: Path) -> None:
     try:
         os.setxattr(folder, "user.swift.probe", b"1")
     except OSError as error:
-        raise SwiftDidNotStart(f"no user xattrs in {folder}: {error}; set TMPDIR to another disk") from error
+        raise ServerDidNotStart(f"no user xattrs in {folder}: {error}; set TMPDIR to another disk") from error
 
 
 def _start(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     for attempt in range(1, STARTS_MAX + 1):
         home = folder / str(attempt)
-        ports = _free_ports(SERVERS)
+        ports = free_ports(SERVERS)
         _write_settings(home, ports)
         with (folder / "swift.log").open("wb") as log:
-            # -P: this file's folder must not be importable, or `import swift` would find this file.
+            # As a module: were this file's folder importable, `import swift` would find this file.
             supervisor = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(home), *(str(ports[name]) for name in SERVERS)],
+                [sys.executable, "-m", __name__, str(home), *(str(ports[name]) for name in SERVERS)],
+                cwd=Path(__file__).parents[2],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -96,7 +82,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
         if _answers(supervisor, ports):
             return supervisor, ports
         _stop(supervisor)
-    raise SwiftDidNotStart((folder / "swift.log").read_text(errors="replace")[-3000:])
+    raise ServerDidNotStart((folder / "swift.log").read_text(errors="replace")[-3000:])
 
 
 def _answers(supervisor: subprocess.Popen[bytes], ports: dict[str, int]) -> bool:
@@ -125,14 +111,6 @@ def _stop(supervisor: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         supervisor.kill()
         supervisor.wait()
-
-
-def _free_ports(names: tuple[str, ...]) -> dict[str, int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]  # held together, so all differ
-    ports = {name: sock.getsockname()[1] for name, sock in zip(names, sockets, strict=True)}
-    for sock in sockets:
-        sock.close()
-    return ports
 
 
 def _write_settings(home: Path, ports: dict[str, int]) -> None:

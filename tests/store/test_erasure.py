@@ -13,14 +13,15 @@ from ledger import Event, EventType, Ledger, RecordedEvent, Settings, Tenant
 from ledger.contract.erasure import erasure_id
 from ledger.contract.payloads import PayloadErased
 from ledger.control.guards import inspect_tenant
+from ledger.control.migrations import owner_engine
 from ledger.errors import ErasureRefused, InvalidErasure, InvalidEvent, PositionNotReached, StoreError
 from ledger.store.append import append_arguments, encode_group
 from ledger.store.codec import encode_payload
 from ledger.store.server import Connection
-from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role
 from projections import Projector, rebuild, verify
 from projections.audit import AuditQueries
+from tests.control.test_migrations import downgrade
 
 CANARY = "canary-7f3a"
 DIGEST = hashlib.sha256(b"x").hexdigest()
@@ -480,14 +481,10 @@ async def test_a_tenant_of_an_earlier_revision_gets_the_role_and_the_function(
     await tenant.emitter.emit(cancelled(tenant))
     record = await tenant.erase_payload(1, by="ann", reason="why")
     eraser = tenant.database.role(Role.ERASER)
+    await downgrade(owner_engine(tenant.database), "tenant", "0003")
     owner = await tenant.database.connect(Role.OWNER)
-    async with owner.transaction():
-        for statement in load_statements("ledger.migrations.tenant", "sql/0004_downgrade.sql").values():
-            await owner.execute(statement)
-        await owner.execute("UPDATE ledger.alembic_version SET version_num = '0003'")
-        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
-            async with owner.transaction():
-                await owner.execute(BY_HAND["without a record"])
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+        await owner.execute(BY_HAND["without a record"])
     await owner.close()
     connection = await superuser(ledger, tenant)
     await connection.execute(f'DROP OWNED BY "{eraser}"; DROP ROLE "{eraser}"')

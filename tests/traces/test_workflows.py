@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from workflow_trace import (
     BEGINNING,
@@ -140,9 +141,11 @@ async def test_a_replayed_workflow_is_what_its_file_says(workflow: Workflow, ten
     rows = await tenant.reader.fetch("SELECT * FROM projection.artifacts")
     named = {file_of(row["name"]): row for row in rows}
     assert named.keys() == set(files)
+    readers = {file: {task.task_id for task in tasks.values() if file in task.inputs} for file in files}
     for file in files:
         assert named[file]["digest"] == refs[file].digest
-        assert named[file]["step_id"] == workflow.maker.get(file, GIVEN)
+        assert named[file]["producer_step_id"] == workflow.maker.get(file, GIVEN)
+        assert set(orjson.loads(named[file]["consumers"] or "[]")) == readers[file]
         assert (named[file]["origin"], named[file]["version"]) == ("stored", 1)
         assert named[file]["size_bytes"] == len(body_of(file))
     for file in files[:: len(files) // 10]:
@@ -175,14 +178,15 @@ async def test_a_replayed_workflow_is_what_its_file_says(workflow: Workflow, ten
 async def _edges(tenant: Tenant) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Which step made each path, as the artifacts say, and what each step read, as its attempts say."""
     stored = await tenant.reader.fetch(
-        "SELECT path, step_id FROM projection.artifacts WHERE origin = 'stored' AND step_id <> $1", GIVEN
+        "SELECT path, producer_step_id FROM projection.artifacts WHERE producer_step_id <> $1", GIVEN
     )
     attempts = await tenant.reader.fetch(
         "SELECT a.step_id, array_agg(i ->> 'path') AS read FROM projection.attempts a, "
         "LATERAL (SELECT json_array_elements(a.inputs) "
         "         UNION ALL SELECT json_array_elements(a.inputs_read)) named (i) GROUP BY a.step_id"
     )
-    return {row["path"]: row["step_id"] for row in stored}, {row["step_id"]: row["read"] for row in attempts}
+    made = {row["path"]: row["producer_step_id"] for row in stored}
+    return made, {row["step_id"]: row["read"] for row in attempts}
 
 
 async def _outputs(tenant: Tenant) -> dict[str, set[str]]:

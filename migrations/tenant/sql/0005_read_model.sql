@@ -1,122 +1,126 @@
--- The read side as runs, steps and artifacts are asked for.
+-- The read side as runs, steps and artifacts are asked for. The tables are emptied and folded from the
+-- first event again, by the next projector or by `daicho rebuild`: no row of an older fold stays behind.
 
--- APPENDING WHAT IS NEW -------------------------------------------------------------------------------
--- An append of events that are all new, which nearly all are, without what the rest needs: no savepoint,
--- no look for repeats, no versions sent back that the caller told itself. And the head's guard is asked
--- about an update by its WHEN, without a call of its function: 4 µs of every append.
+-- name: as_projector
+DO $block$ BEGIN EXECUTE format('SET LOCAL ROLE %I', current_database() || '_projector'); END $block$
 
--- name: append_events_v2
--- Appends events in order, all or none; position_ is the first's. unique_violation where an id or a
--- version is there already: append_events_v1 then tells what is so.
--- p_versions holds the version each event gets; where the caller does not know its stream's last, -1, -2 …
--- for the stream's first, second … event of this call. Where one is not known, versions_ tells them all.
--- p_salts holds the salts one after the other. With p_flush false the commit does not wait for its flush:
--- only append_contended_v2 may do so.
-CREATE FUNCTION ledger.append_events_v2(
-    p_event_ids       uuid[],
-    p_stream_ids      text[],
-    p_versions        bigint[],
-    p_event_types     text[],
-    p_step_ids        text[],
-    p_attempts        integer[],
-    p_actors          text[],
-    p_traceparents    text[],
-    p_schema_versions smallint[],
-    p_occurred_at     timestamptz[],
-    p_payloads        bytea[],
-    p_salts           bytea,
-    p_flush           boolean DEFAULT true,
-    OUT position_     bigint,
-    OUT recorded_at_  timestamptz,
-    OUT versions_     bigint[]
-)
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, ledger, pg_temp SET plan_cache_mode = force_generic_plan
-AS $function$
-DECLARE
-    n     constant integer := cardinality(p_event_ids);
-    base  bigint;
-BEGIN
-    -- The client may have switched this off for its session; what is acknowledged is durable.
-    PERFORM set_config('synchronous_commit', CASE WHEN p_flush THEN 'on' ELSE 'off' END, true);
+-- name: empty
+TRUNCATE projection.runs, projection.steps, projection.attempts, projection.artifacts,
+         projection.audit_logs, projection.anomalies, projection.prompts
 
-    UPDATE ledger.head AS h
-       SET position = h.position + n,
-           recorded_at = greatest(clock_timestamp(), h.recorded_at)
-    RETURNING h.position - n, h.recorded_at INTO STRICT base, recorded_at_;
+-- name: checkpoints
+-- `version` is that of the projection which filled the tables (Projection.version); NULL where none did yet.
+-- Where a projection stopped, `stopped_position` and `stopped_reason` say at which event and why.
+ALTER TABLE projection.checkpoints
+    ADD COLUMN version          bigint,
+    ADD COLUMN stopped_position bigint,
+    ADD COLUMN stopped_reason   text,
+    ADD COLUMN stopped_at       timestamptz
 
-    INSERT INTO ledger.events
-    SELECT base + i.ordinal,
-           CASE WHEN i.version > 0 THEN i.version
-                ELSE coalesce((SELECT e.version FROM ledger.events AS e
-                                WHERE e.stream_id = i.stream_id
-                                ORDER BY e.version DESC LIMIT 1), 0) - i.version
-           END,
-           recorded_at_, i.occurred_at, i.event_id, i.attempt, i.schema_version, i.stream_id,
-           i.event_type, i.step_id, i.actor, i.traceparent, i.payload, s.salt,
-           ledger.payload_commitment_v1(s.salt, i.payload)
-      FROM unnest(p_event_ids, p_stream_ids, p_versions, p_event_types, p_step_ids, p_attempts, p_actors,
-                  p_traceparents, p_schema_versions, p_occurred_at, p_payloads)
-               WITH ORDINALITY AS i (event_id, stream_id, version, event_type, step_id, attempt, actor,
-                                     traceparent, schema_version, occurred_at, payload, ordinal),
-           LATERAL substr(p_salts, i.ordinal::integer * 16 - 15, 16) AS s (salt);
+-- name: from_the_first_event
+UPDATE projection.checkpoints SET position = 0, updated_at = now() WHERE name = 'core'
 
-    position_ := base + 1;
-    IF 0 > ANY (p_versions) THEN
-        SELECT array_agg(e.version ORDER BY e.position) INTO versions_
-          FROM ledger.events AS e WHERE e.position > base;
-    END IF;
-END
-$function$
+-- name: runs
+ALTER TABLE projection.runs
+    ADD COLUMN active_ms              bigint NOT NULL,
+    ADD COLUMN queue_ms               bigint,
+    ADD COLUMN retry_wait_ms          bigint NOT NULL,
+    ADD COLUMN retryable_failures     bigint NOT NULL,
+    ADD COLUMN non_retryable_failures bigint NOT NULL,
+    ADD COLUMN validation_failures    bigint NOT NULL,
+    ADD COLUMN lost                   bigint NOT NULL,
+    ADD COLUMN input_tokens           bigint,
+    ADD COLUMN output_tokens          bigint,
+    ADD COLUMN costs                  json,
+    ADD COLUMN first_recorded_at      timestamptz
 
--- name: append_contended_v2
--- append_events_v2 for many processes on one tenant: see append_contended_v1.
-CREATE PROCEDURE ledger.append_contended_v2(
-    p_event_ids        uuid[],
-    p_stream_ids       text[],
-    p_versions         bigint[],
-    p_event_types      text[],
-    p_step_ids         text[],
-    p_attempts         integer[],
-    p_actors           text[],
-    p_traceparents     text[],
-    p_schema_versions  smallint[],
-    p_occurred_at      timestamptz[],
-    p_payloads         bytea[],
-    p_salts            bytea,
-    INOUT position_    bigint DEFAULT NULL,
-    INOUT recorded_at_ timestamptz DEFAULT NULL,
-    INOUT versions_    bigint[] DEFAULT NULL
-)
-LANGUAGE plpgsql
-AS $procedure$
-BEGIN
-    SELECT a.position_, a.recorded_at_, a.versions_ INTO position_, recorded_at_, versions_
-      FROM ledger.append_events_v2(
-               p_event_ids, p_stream_ids, p_versions, p_event_types, p_step_ids, p_attempts, p_actors,
-               p_traceparents, p_schema_versions, p_occurred_at, p_payloads, p_salts, p_flush => false) AS a;
-    COMMIT;
-    PERFORM pg_catalog.pg_logical_emit_message(false, 'daicho', '', true);
-END
-$procedure$
+-- name: steps
+ALTER TABLE projection.steps
+    ADD COLUMN lost               bigint NOT NULL,
+    ADD COLUMN active_ms          bigint NOT NULL,
+    ADD COLUMN queue_ms           bigint,
+    ADD COLUMN retry_wait_ms      bigint NOT NULL,
+    ADD COLUMN validation_reports json,
+    ADD COLUMN input_tokens       bigint,
+    ADD COLUMN output_tokens      bigint,
+    ADD COLUMN costs              json,
+    ADD COLUMN run_first_position bigint NOT NULL
 
--- name: append_grants
-DO $block$
-DECLARE
-    writer constant text := current_database() || '_writer';
-BEGIN
-    EXECUTE format('GRANT EXECUTE ON FUNCTION ledger.append_events_v2 TO %I', writer);
-    EXECUTE format('GRANT EXECUTE ON PROCEDURE ledger.append_contended_v2 TO %I', writer);
-END
-$block$
+-- name: attempts
+ALTER TABLE projection.attempts
+    ADD COLUMN scheduled_at  timestamptz,
+    ADD COLUMN queue_ms      bigint,
+    ADD COLUMN retry_wait_ms bigint,
+    ADD COLUMN lost_by       text,
+    ADD COLUMN last_seen_at  timestamptz,
+    ADD COLUMN input_tokens  bigint,
+    ADD COLUMN output_tokens bigint,
+    ADD COLUMN cost          text,
+    ADD COLUMN currency      text
 
--- name: head_advances_dropped
-DROP TRIGGER only_advances ON ledger.head
+-- name: artifacts
+ALTER TABLE projection.artifacts
+    DROP COLUMN step_id,
+    DROP COLUMN attempt,
+    ADD COLUMN producer_step_id text COLLATE "C",
+    ADD COLUMN producer_attempt bigint,
+    ADD COLUMN consumers        json,
+    ADD COLUMN repaired_into    text,
+    ADD COLUMN repair_kind      text
 
--- name: head_advances
-CREATE TRIGGER only_advances BEFORE UPDATE ON ledger.head
-    FOR EACH ROW WHEN (NEW.position < OLD.position OR NEW.recorded_at < OLD.recorded_at)
-    EXECUTE FUNCTION ledger.head_only_advances_v1()
+-- name: drop_runs_by_start
+-- Listings go by first_position: the order in which runs were recorded, which never changes.
+DROP INDEX projection.runs_started_at_idx
 
--- name: head_advances_always
-ALTER TABLE ledger.head ENABLE ALWAYS TRIGGER only_advances
+-- name: runs_by_position
+CREATE INDEX runs_first_position_idx ON projection.runs (first_position)
+
+-- name: runs_by_time
+-- Turns a range of times into a range of positions: recorded_at never decreases with the position.
+CREATE INDEX runs_first_recorded_at_idx ON projection.runs (first_recorded_at, first_position)
+
+-- name: runs_by_status
+-- Filtered listings go by -first_position, for which the index above is no use: with it the planner would
+-- walk from the newest run, and past all of them where only old ones fit.
+CREATE INDEX runs_status_idx ON projection.runs (status, (-first_position))
+
+-- name: runs_by_pack
+CREATE INDEX runs_prompt_pack_idx ON projection.runs (prompt_pack_id, (-first_position))
+
+-- name: runs_by_pack_version
+CREATE INDEX runs_prompt_pack_version_idx
+    ON projection.runs (prompt_pack_id, prompt_pack_version, (-first_position))
+
+-- name: runs_by_retryable
+CREATE INDEX runs_retryable_idx ON projection.runs ((-first_position))
+ WHERE retryable_failures > 0 OR error_category = 'retryable'
+
+-- name: runs_by_non_retryable
+CREATE INDEX runs_non_retryable_idx ON projection.runs ((-first_position))
+ WHERE non_retryable_failures > 0 OR error_category = 'non_retryable'
+
+-- name: runs_by_validation_fail
+CREATE INDEX runs_validation_fail_idx ON projection.runs ((-first_position))
+ WHERE validation_failures > 0 OR error_category = 'validation_fail'
+
+-- name: runs_by_text
+-- Words of ids, pipelines, labels and errors, parted by whatever in ASCII is no letter and no digit: a class
+-- such as [:alnum:] would depend on the database's locale.
+CREATE INDEX runs_text_idx ON projection.runs USING gin (to_tsvector('simple', regexp_replace(
+    run_id || ' ' || coalesce(pipeline, '') || ' ' || coalesce(error_message, '') || ' ' || coalesce(labels::text, ''),
+    '[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+', ' ', 'g')))
+
+-- name: steps_by_name
+CREATE INDEX steps_step_idx ON projection.steps (step_id, (-run_first_position))
+
+-- name: steps_by_name_and_error
+CREATE INDEX steps_error_idx ON projection.steps (step_id, error_category, (-run_first_position))
+ WHERE error_category IS NOT NULL
+
+-- name: attempts_running
+-- What might be lost: attempts that run and said for how long they may.
+CREATE INDEX attempts_running_idx ON projection.attempts (started_at)
+ WHERE status = 'running' AND timeout_seconds IS NOT NULL
+
+-- name: owner_again
+DO $block$ BEGIN EXECUTE format('SET LOCAL ROLE %I', current_database() || '_owner'); END $block$

@@ -1,6 +1,8 @@
 """What a store says of its blobs, hands out and removes, asked of every backend."""
 
+import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from urllib.request import urlopen
 
@@ -15,6 +17,10 @@ from blobstore.keys import blob_key
 BODY = b"<h1>A body that never travels in an event</h1>"
 ABSENT = digest_of(b"never stored")
 NO_DIGESTS = ["../../etc/passwd", "A" * 64, "a" * 63, "a" * 64 + "\n", ""]
+
+
+async def stream(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def listed(store: BlobStore, digest_prefix: str = "", after: Digest | None = None) -> list[Digest]:
@@ -80,6 +86,58 @@ async def test_what_is_no_digest_names_nothing(blob_store: BlobStore, text: str)
         await blob_store.presign(Digest(text), file_name="x")
     with pytest.raises(InvalidDigest):
         await listed(blob_store, after=Digest(text))
+
+
+# --- what a collector of garbage builds on ------------------------------------------------------------------
+
+
+async def test_a_young_blob_put_again_is_left_as_it_is(blob_store: BlobStore) -> None:
+    before = await blob_store.stat(await blob_store.put(BODY))
+    await asyncio.sleep(1.1)  # times of S3 are in seconds
+    await blob_store.put(BODY)
+    assert await blob_store.stat(before.digest) == before
+
+
+async def test_an_old_blob_is_renewed_by_a_put_of_bytes_and_of_a_stream(place) -> None:
+    before = await place.store.stat(await place.store.put(BODY))
+    for content in (BODY, stream(BODY)):
+        await asyncio.sleep(1.1)
+        assert await place.impatient.put(content) == before.digest
+        after = await place.store.stat(before.digest)
+        assert after.modified_at > before.modified_at
+        assert await place.store.get(before.digest) == BODY
+        before = after
+
+
+async def test_an_old_and_damaged_blob_is_made_whole(place) -> None:
+    digest = await place.store.put(BODY)
+    place.damage(digest, b"spoilt")
+    await place.impatient.put(BODY)
+    assert await place.store.get(digest) == BODY
+
+
+async def test_what_dead_puts_left_is_cleared_once_it_is_old_and_blobs_stay(place) -> None:
+    digest = await place.store.put(BODY)
+    place.begin(blob_key(place.prefix, digest))
+    place.begin(blob_key(place.prefix, ABSENT))
+    place.begin(blob_key(f"{place.prefix}_2", digest))
+    await asyncio.sleep(1.1)
+    assert await listed(place.store) == [digest]
+    assert await place.store.clear_unfinished(3600) == 0
+    assert await place.store.clear_unfinished(0) == 2
+    assert await place.store.clear_unfinished(0) == 0
+    assert await place.store.get(digest) == BODY
+    assert await place.neighbour.clear_unfinished(0) == 1
+
+
+async def test_nothing_is_left_to_clear_in_an_empty_store(blob_store: BlobStore) -> None:
+    assert await blob_store.clear_unfinished(0) == 0
+
+
+@pytest.mark.parametrize("age", [-1.0, float("nan")])
+async def test_what_is_no_age_clears_nothing(blob_store: BlobStore, age: float) -> None:
+    with pytest.raises(ValueError, match="age"):
+        await blob_store.clear_unfinished(age)
 
 
 # --- iterate ------------------------------------------------------------------------------------------------
