@@ -21,7 +21,8 @@ TRIGGERS: Mapping[str, str] = {
     "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.event_type = 'payload.erased'::text)) "
     "EXECUTE FUNCTION ledger.erasure_recorded_v1()",
     "head.only_advances": "CREATE TRIGGER only_advances BEFORE UPDATE ON ledger.head FOR EACH ROW "
-    "WHEN (((new.\"position\" < old.\"position\") OR (new.recorded_at < old.recorded_at))) EXECUTE FUNCTION ledger.head_only_advances_v1()",
+    'WHEN (((new."position" < old."position") OR (new.recorded_at < old.recorded_at))) '
+    "EXECUTE FUNCTION ledger.head_only_advances_v1()",
     "head.immutable": f"CREATE TRIGGER immutable BEFORE DELETE ON ledger.head FOR EACH ROW {_REFUSE}",
     "head.not_truncated": f"CREATE TRIGGER not_truncated {_NO_TRUNCATE.format('head')}",
     "identity.immutable": "CREATE TRIGGER immutable BEFORE DELETE OR UPDATE ON ledger.identity "

@@ -59,7 +59,7 @@ def encode_event(event: Event) -> EncodedEvent:
             "payload.erased is recorded by the erasure itself, never emitted",
             fix="Use `tenant.erase_payload(position, by=..., reason=...)`; nothing was sent",
         )
-    return EncodedEvent(*_envelope(event), encode_payload(event))
+    return EncodedEvent._make((*_envelope(event), encode_payload(event)))
 
 
 def events_of(groups: Iterable[Group]) -> list[EncodedEvent]:

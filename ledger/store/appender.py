@@ -8,7 +8,6 @@ careful    whatever may be there already, or expects a version: event by event, 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import asyncpg
 

@@ -14,7 +14,8 @@ class Writer:
 
     @property
     def is_closed(self) -> bool:
-        return self._connection.is_closed()
+        closed: bool = self._connection.is_closed()
+        return closed
 
     async def call(self, statement: str, arguments: tuple[Any, ...]) -> Any:
         """The one row that `statement` answers."""

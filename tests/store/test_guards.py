@@ -47,6 +47,8 @@ LOCK events                       yes     -       -          -       -       -  
 EXECUTE append_event_v1           yes     yes     -          -       -       -       yes
 EXECUTE append_events_v1          yes     yes     -          -       -       -       yes
 EXECUTE append_contended_v1       yes     yes     -          -       -       -       yes
+EXECUTE append_events_v2          yes     yes     -          -       -       -       yes
+EXECUTE append_contended_v2       yes     yes     -          -       -       -       yes
 EXECUTE append_stored_events_v1   yes     yes     -          -       -       -       yes
 EXECUTE insert_tracking_v1        yes     yes     -          -       -       -       yes
 EXECUTE insert_snapshots_v1       yes     yes     -          -       -       -       yes
@@ -117,7 +119,6 @@ STATEMENTS = {
     "CREATE ROLE": f"CREATE ROLE {NOBODY}_else",
     "SET replication role": "SET LOCAL session_replication_role = replica",
 }  # fmt: skip
-
 
 
 def expected() -> dict[str, dict[str, str]]:

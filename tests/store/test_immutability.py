@@ -152,9 +152,7 @@ async def test_a_catalogue_that_points_at_another_tenants_database_is_caught_on_
 
     misled = await ledger.tenant(other_id)
     with pytest.raises(TenantMismatch, match="Nothing was read or written") as mismatch:
-        await misled.emitter.emit(
-            Event(event_type="run.cancelled", tenant_id=other_id, run_id="r")
-        )
+        await misled.emitter.emit(Event(event_type="run.cancelled", tenant_id=other_id, run_id="r"))
     with pytest.raises(TenantMismatch):
         await misled.store.read()
     async with await ledger.tenants.get_connection(other_id) as session:
