@@ -16,6 +16,7 @@ from blobstore.errors import (
     BlobError,
     BlobNotFound,
     BlobRequestRefused,
+    BlobRetained,
     BlobStoreMisconfigured,
     BlobStoreMissing,
     BlobStoreUnavailable,
@@ -24,7 +25,7 @@ from blobstore.errors import (
     InvalidDigest,
 )
 from blobstore.filesystem import FilesystemBlobStore, FilesystemRoot
-from blobstore.minio import MinioBlobStore, MinioConnection
+from blobstore.minio import MinioBlobStore, MinioConnection, ObjectLock
 from blobstore.protocol import BlobBackend, BlobStat, BlobStore
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "BlobError",
     "BlobNotFound",
     "BlobRequestRefused",
+    "BlobRetained",
     "BlobStat",
     "BlobStore",
     "BlobStoreMisconfigured",
@@ -47,6 +49,7 @@ __all__ = [
     "InvalidDigest",
     "MinioBlobStore",
     "MinioConnection",
+    "ObjectLock",
     "digest_of",
     "parse_digest",
 ]

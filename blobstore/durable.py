@@ -1,12 +1,14 @@
-"""Files that are there whole, durably, or not at all. Every system call of the filesystem store stands here.
+"""Files that are there whole, durably, or not at all. Every system call that writes a blob stands here.
 
 The order makes a crash harmless:
 
     1. make the folders, fsync the parent of each new one
-    2. write a temporary file in the folder of the final one   (its name is no digest: nobody reads it)
+    2. write a temporary file below the prefix's folder        (its name is no digest: nobody reads it)
     3. fsync it                                                (bytes before the name)
     4. rename it                                               (visible, whole)
     5. fsync the folder                                        (the name, too, survives a power cut)
+
+Many files at once go the same way together, with one syncfs in place of steps 1 and 3, and one for step 5.
 """
 
 import contextlib
@@ -19,6 +21,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from blobstore.streams import BLOCK_BYTES
+from blobstore.syncfs import syncfs
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 
@@ -59,7 +62,7 @@ class NewFile:
         self._descriptor = os.open(
             self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
         )
-        self._open = True
+        self._is_open = self._is_there = True
 
     def write(self, content: bytes) -> None:
         rest = memoryview(content)
@@ -68,21 +71,35 @@ class NewFile:
 
     def become(self, path: Path) -> None:
         """Put the file at the path, replacing what is there, in one step; return when that is durable."""
-        os.fsync(self._descriptor)
-        os.replace(self._temporary, path)
-        self._close()
+        self.sync()
+        self.rename(path)
         sync_folder(path.parent)
+
+    def sync(self) -> None:
+        """Return when the file's bytes are durable. There is nothing more to write."""
+        os.fsync(self._descriptor)
+        self.close()
+
+    def rename(self, path: Path) -> None:
+        """Put the file at the path, replacing what is there, in one step. Not durable before
+        `sync_folder`."""
+        os.replace(self._temporary, path)
+        self._is_there = False
+        self.close()
 
     def discard(self) -> None:
         """Remove the file, if it has become none. A crash leaves it behind; no reader takes it for a blob."""
-        if self._open:
-            self._close()
+        self.close()
+        if self._is_there:
+            self._is_there = False
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary)
 
-    def _close(self) -> None:
-        self._open = False  # first: a descriptor closed twice may be somebody else's by then
-        os.close(self._descriptor)
+    def close(self) -> None:
+        """Let go of the descriptor: there is nothing more to write."""
+        if self._is_open:
+            self._is_open = False  # first: a descriptor closed twice may be somebody else's by then
+            os.close(self._descriptor)
 
 
 def renew(path: Path, older_than_seconds: float) -> None:
@@ -111,8 +128,7 @@ def clear_unfinished(folder: Path, older_than_seconds: float) -> int:
 
 def remove(path: Path) -> None:
     """Remove a file, durably. Does nothing where there is none."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    unlink(path)
     sync_folder(path.parent)
 
 
@@ -127,10 +143,31 @@ def make_folder(folder: Path) -> bool:
     return True
 
 
+def open_folder(folder: Path) -> int:
+    """A descriptor of the folder, for `syncfs`."""
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def close_folder(descriptor: int) -> None:
+    """The end of `open_folder`."""
+    os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable: new, renamed and removed ones."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_folder(folder)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Make everything in the descriptor's file system durable, where `syncfs.is_reliable`."""
+    syncfs(descriptor)
+
+
+def unlink(path: Path) -> None:
+    """Remove a name. Does nothing where there is none. Not durable before `sync_folder`."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

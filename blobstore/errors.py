@@ -89,5 +89,9 @@ class BlobUrlUnsupported(BlobError):
     """This store has no server that could answer a URL."""
 
 
+class BlobRetained(BlobError):
+    """The blob is locked until a date, and cannot be removed before."""
+
+
 class BlobRequestRefused(BlobError):
     """The store answered, and said no for a reason that is none of the above; the message has its code."""

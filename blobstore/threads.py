@@ -15,10 +15,10 @@ THREADS_MAX = 32
 
 
 class Threads:
-    """At most THREADS_MAX calls at a time; further callers wait their turn. Threads start when needed."""
+    """At most `count` calls at a time; further callers wait their turn. Threads start when needed."""
 
-    def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix=name)
+    def __init__(self, name: str, count: int = THREADS_MAX) -> None:
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
 
     async def run(self, call: Callable[[], T]) -> T:
         """Call it in a thread and return what it returns, or raise what it raises."""

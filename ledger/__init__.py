@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ValidationIssue,
         ValidationReport,
     )
+    from ledger.control.llm import LlmCatalogue, LlmModel, LlmProvider, ResolvedLlm, StepLlmDefault
     from ledger.control.tenants import TenantDBManager
     from ledger.emitter import EventEmitter
     from ledger.prompts import PromptPackLoader
@@ -38,11 +39,16 @@ __all__ = [
     "ExecutionContext",
     "GraphState",
     "Ledger",
+    "LlmCatalogue",
+    "LlmModel",
+    "LlmProvider",
     "PromptPackLoader",
     "RecordedEvent",
+    "ResolvedLlm",
     "Settings",
     "StepError",
     "StepFailure",
+    "StepLlmDefault",
     "Tenant",
     "TenantDBManager",
     "ValidationIssue",
@@ -54,8 +60,13 @@ _HOMES = {
     "DaichoError": "blobstore.errors",
     "EventEmitter": "ledger.emitter",
     "Ledger": "ledger.composition",
+    "LlmCatalogue": "ledger.control.llm",
+    "LlmModel": "ledger.control.llm",
+    "LlmProvider": "ledger.control.llm",
     "PromptPackLoader": "ledger.prompts",
+    "ResolvedLlm": "ledger.control.llm",
     "Settings": "ledger.settings",
+    "StepLlmDefault": "ledger.control.llm",
     "Tenant": "ledger.tenant",
     "TenantDBManager": "ledger.control.tenants",
 }

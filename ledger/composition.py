@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from blobstore import BlobBackend, FilesystemRoot, MinioConnection
+from blobstore import BlobBackend, FilesystemRoot, MinioConnection, ObjectLock
 from ledger.control.catalogue import Catalogue
 from ledger.control.llm import LlmCatalogue
 from ledger.control.migrations import control_revision, require_head, upgrade_control
@@ -143,7 +143,7 @@ class Ledger:
 def blob_backend(settings: Settings) -> BlobBackend:
     """The blob store of the settings; nothing is connected yet."""
     if settings.blob_backend == "filesystem":
-        return FilesystemRoot(settings.home / "blobs")
+        return FilesystemRoot(settings.home / "blobs", compression=settings.blob_compression)
     return MinioConnection(
         settings.minio_endpoint,
         settings.minio_access_key,
@@ -151,7 +151,16 @@ def blob_backend(settings: Settings) -> BlobBackend:
         bucket=settings.minio_bucket,
         use_ssl=settings.minio_use_ssl,
         region=settings.minio_region,
+        ca_file=settings.minio_ca_file,
+        object_lock=_object_lock(settings),
+        connections_max=settings.minio_connections_max,
     )
+
+
+def _object_lock(settings: Settings) -> ObjectLock | None:
+    if settings.minio_object_lock is None or settings.minio_object_lock_days is None:
+        return None
+    return ObjectLock(settings.minio_object_lock, settings.minio_object_lock_days)
 
 
 def _publish_metrics(tenant: Tenant) -> None:

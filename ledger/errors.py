@@ -6,6 +6,14 @@ from collections.abc import Sequence
 from blobstore.errors import DaichoError
 
 __all__ = [
+    "BlobBeingCollected",
+    "BlobCollected",
+    "CheckNotResumable",
+    "CollectionRunning",
+    "CollectionStopped",
+    "AnswerTooLarge",
+    "ArtifactNotFound",
+    "ConnectionLimitReached",
     "ArchiveDamaged",
     "ArchiveExists",
     "ArchiveUnreadable",
@@ -15,20 +23,25 @@ __all__ = [
     "EmitterClosed",
     "ErasureRefused",
     "EventConflict",
+    "FolderRefused",
     "InvalidArtifact",
     "InvalidArtifactPath",
     "InvalidErasure",
     "InvalidEvent",
     "InvalidFilter",
     "InvalidName",
+    "InvalidPoint",
     "InvalidProjection",
     "InvalidPromptPack",
+    "InvalidSearch",
     "InvalidUsage",
     "LedgerClosed",
+    "ListingOutOfOrder",
     "LlmInUse",
     "LlmKeyMissing",
     "LlmNotFound",
     "MigrationNeeded",
+    "NoServerForTenant",
     "NoModelForStep",
     "PositionNotReached",
     "PriceUnavailable",
@@ -43,14 +56,20 @@ __all__ = [
     "PromptPackErased",
     "PromptPackNotFound",
     "PromptPackRetired",
+    "RebuildBlocked",
     "PromptPackUnchanged",
     "PromptVariablesDiffer",
     "RebuildRunning",
     "RunNotFound",
     "RunNotStarted",
+    "ServerConflict",
+    "ServerNotFound",
     "SettingsError",
+    "SortingFailed",
+    "StepNotFound",
     "StoreError",
     "StoreUnavailable",
+    "TableNotFound",
     "TenantBusy",
     "TenantConflict",
     "TenantCopyDiffers",
@@ -60,6 +79,7 @@ __all__ = [
     "TenantNotFound",
     "TenantSuspended",
     "VersionConflict",
+    "WorkerLost",
 ]
 
 
@@ -78,6 +98,10 @@ class StoreUnavailable(DaichoError):
     retryable = True
 
 
+class ConnectionLimitReached(StoreUnavailable):
+    """All connections this process may have to a server are at work, and none came free in time."""
+
+
 class StoreError(DaichoError):
     """PostgreSQL answered with an error that trying again will not cure."""
 
@@ -92,6 +116,42 @@ class InvalidName(DaichoError, ValueError):
 
 class InvalidEvent(DaichoError, ValueError):
     """An event's payload is malformed; nothing was sent."""
+
+
+class BlobCollected(DaichoError):
+    """The blob that an artifact.stored refers to was collected as garbage since it was put; the event was not
+    recorded. Putting the content again makes it whole."""
+
+
+class BlobBeingCollected(DaichoError):
+    """The same, and the content could not be put again at once: it is a stream that was read, or the sweep
+    has not come to its end."""
+
+    retryable = True
+
+
+class CheckNotResumable(DaichoError, ValueError):
+    """A file that was to keep, or has kept, how far a check of blobs has come, and cannot."""
+
+
+class CollectionRunning(DaichoError):
+    """Another process collects this tenant's garbage."""
+
+    retryable = True
+
+
+class CollectionStopped(DaichoError):
+    """Collecting garbage ended before its time; what was deleted was garbage, and was recorded."""
+
+    retryable = True
+
+
+class ListingOutOfOrder(DaichoError):
+    """A blob store listed what it has in another order than that of digests."""
+
+
+class SortingFailed(DaichoError):
+    """There is no room for the temporary files in which references are sorted."""
 
 
 class InvalidArtifact(InvalidEvent):
@@ -122,6 +182,18 @@ class LedgerClosed(DaichoError):
     """The ledger was closed; open it again."""
 
 
+class ServerNotFound(DaichoError, LookupError):
+    """No database server with this name is in the catalogue."""
+
+
+class ServerConflict(DaichoError):
+    """A database server with this name or at this address is in the catalogue already."""
+
+
+class NoServerForTenant(DaichoError):
+    """No database server takes the new tenant: the one named, or none of all. Nothing was made."""
+
+
 class TenantNotFound(DaichoError, LookupError):
     """No tenant with this id is in the catalogue."""
 
@@ -148,6 +220,34 @@ class RunNotFound(DaichoError, LookupError):
 
 class PositionNotReached(DaichoError, ValueError):
     """The position asked for lies beyond the head, or before the run's first event."""
+
+
+class InvalidPoint(DaichoError, ValueError):
+    """What should name a position, a version or a time does not."""
+
+
+class InvalidSearch(DaichoError, ValueError):
+    """What is sought can stand in no event."""
+
+
+class StepNotFound(DaichoError, LookupError):
+    """The run has recorded nothing of this step."""
+
+
+class ArtifactNotFound(DaichoError, LookupError):
+    """The tenant has recorded no artifact with this digest or path, or several that begin like it."""
+
+
+class TableNotFound(DaichoError, LookupError):
+    """No projection table has this name."""
+
+
+class AnswerTooLarge(DaichoError):
+    """The answer would take more than its stated bound."""
+
+
+class FolderRefused(DaichoError):
+    """A folder to write into is not empty, cannot be made, or is no folder; nothing was written."""
 
 
 class RunNotStarted(DaichoError):
@@ -231,6 +331,18 @@ class ProjectionBehind(DaichoError):
 
 class RebuildRunning(DaichoError):
     """Another rebuild of this tenant is under way."""
+
+    retryable = True
+
+
+class RebuildBlocked(DaichoError):
+    """Other transactions kept the tables in use until the rebuild gave up. The tables are as they were."""
+
+    retryable = True
+
+
+class WorkerLost(DaichoError):
+    """A process that worked for a rebuild or a verification ended unasked."""
 
     retryable = True
 

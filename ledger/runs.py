@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from ledger.artifacts import ArtifactStore
@@ -105,15 +106,16 @@ class Step:
         model: ModelRef | None = None,
         input_tokens: int | None = None,
         output_tokens: int | None = None,
-        cost: str | None = None,
+        cost: str | Decimal | None = None,
         currency: str | None = None,
     ) -> None:
         """Note what a model call consumed; several calls of one attempt are added up. The model is the one
-        the step was started with, unless it is given. Without a `cost` (a decimal string in `currency`) the
-        cost is computed when the attempt's end is recorded, from the catalogue's price at that time; of a
-        model without a price none is recorded. Raises InvalidUsage for a second model."""
+        the step was started with, unless it is given. Without a `cost` (decimal, in `currency`) the cost is
+        computed when the attempt's end is recorded, from the catalogue's price at that time; of a model
+        without a price none is recorded. Raises InvalidUsage for a second model, or what is no count."""
         named = self._model if model is None else model_id_of(model)
-        call = ModelCall(named, input_tokens, output_tokens, cost, currency)
+        told = format(cost, "f") if isinstance(cost, Decimal) else cost
+        call = ModelCall(named, input_tokens, output_tokens, told, currency)
         self._usage = call if self._usage is None else self._usage.plus(call)
 
     async def _begin(self, details: dict[str, Any], previous_error: StepError | None) -> None:

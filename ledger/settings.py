@@ -17,7 +17,18 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ledger.errors import SettingsError
 
-MINIO_FIELDS = ("endpoint", "access_key", "secret_key", "use_ssl", "bucket", "region")
+MINIO_FIELDS = (
+    "endpoint",
+    "access_key",
+    "secret_key",
+    "use_ssl",
+    "bucket",
+    "region",
+    "ca_file",
+    "connections_max",
+    "object_lock",
+    "object_lock_days",
+)
 URL_SCHEMES = ("postgresql://", "postgres://", "postgresql+asyncpg://")
 
 
@@ -35,6 +46,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=_default_home)
     database_url: SecretStr | None = None
     blobs: Literal["filesystem", "minio"] | None = None
+    blob_compression: Literal["none", "zstd"] = "none"
 
     minio_endpoint: str = Field(default="localhost:9000", validation_alias="MINIO_ENDPOINT")
     minio_access_key: str = Field(default="minioadmin", validation_alias="MINIO_ACCESS_KEY")
@@ -44,6 +56,16 @@ class Settings(BaseSettings):
     minio_use_ssl: bool = Field(default=False, validation_alias="MINIO_USE_SSL")
     minio_bucket: str = Field(default="seo-gen-artifacts", validation_alias="MINIO_BUCKET")
     minio_region: str | None = Field(default=None, validation_alias="MINIO_REGION")
+    minio_ca_file: Path | None = Field(default=None, validation_alias="MINIO_CA_FILE")
+    minio_connections_max: int = Field(
+        default=32, ge=1, le=1_000, validation_alias="MINIO_CONNECTIONS_MAX"
+    )
+    minio_object_lock: Literal["governance", "compliance"] | None = Field(
+        default=None, validation_alias="MINIO_OBJECT_LOCK"
+    )
+    minio_object_lock_days: int | None = Field(
+        default=None, ge=1, le=36_500, validation_alias="MINIO_OBJECT_LOCK_DAYS"
+    )
 
     projection: Literal["background", "external"] = "background"
     metrics: Literal["none", "opentelemetry"] = "none"
@@ -82,7 +104,27 @@ class Settings(BaseSettings):
                 found="DAICHO_BLOBS=filesystem" if self.blobs else "neither",
                 fix="Set one of them, or take the MINIO_* settings away",
             )
+        self._check_blobs()
         return self
+
+    def _check_blobs(self) -> None:
+        if self.minio_ca_file is not None and not self.minio_use_ssl:
+            raise SettingsError(
+                "MINIO_CA_FILE is set, and the S3 server is not spoken to over TLS",
+                fix="Set MINIO_USE_SSL=true, or take MINIO_CA_FILE away",
+            )
+        if (self.minio_object_lock is None) != (self.minio_object_lock_days is None):
+            raise SettingsError(
+                "Of MINIO_OBJECT_LOCK and MINIO_OBJECT_LOCK_DAYS only one is set",
+                expected="both, as in MINIO_OBJECT_LOCK=governance and MINIO_OBJECT_LOCK_DAYS=30, or neither",
+                fix="Set the other one too",
+            )
+        if self.blob_compression != "none" and self.blob_backend == "minio":
+            raise SettingsError(
+                "DAICHO_BLOB_COMPRESSION is set, and blobs go to an S3 server",
+                expected="DAICHO_BLOB_COMPRESSION=none, as only the file system's store compresses",
+                fix="Take it away",
+            )
 
     @staticmethod
     def _check_url(url: str) -> None:

@@ -19,6 +19,7 @@ from ledger.errors import InvalidName, RunNotStarted, TenantMismatch
 from ledger.failures import Classifier
 from ledger.prompt_packing import PromptPacks
 from ledger.runs import Recording, Run, Step, record_run, record_step
+from ledger.store.blob_fences import BlobFences
 from ledger.store.erasure import erase_payload
 from ledger.store.event_store import EventStore
 from ledger.store.reader import Reader
@@ -61,7 +62,7 @@ class Tenant:
         self._deadline_seconds = limits.deadline_seconds
         self.llm = llm
         self._price = partial(price_within, llm, limits.deadline_seconds)
-        self.artifacts = ArtifactStore(self.tenant_id, blobs, self.emitter)
+        self.artifacts = ArtifactStore(self.tenant_id, blobs, self.emitter, BlobFences(database, reader))
         self.prompts = PromptPacks(reader, self.application_env)
         self._progress: ProjectionProgress | None = None
         self._started_runs: set[str] = set()

@@ -27,6 +27,13 @@ class ModelCall:
     cost: str | None = None
     currency: str | None = None
 
+    def __post_init__(self) -> None:
+        for name, tokens in (("input_tokens", self.input_tokens), ("output_tokens", self.output_tokens)):
+            if tokens is not None and (type(tokens) is not int or not 0 <= tokens < 2**63):
+                raise InvalidUsage(
+                    f"{tokens!r} is no number of tokens", expected=f"{name}, a count", fix="Correct it"
+                )
+
     def plus(self, other: "ModelCall") -> "ModelCall":
         """Both together. Raises InvalidUsage where they do not add up to one usage."""
         if self._kind() != other._kind():

@@ -2,9 +2,9 @@
 
 from projections.definition import Projection, StreamRows
 from projections.projector import Projector
-from projections.rebuild import RebuildReport, rebuild
+from projections.rebuilding import RebuildReport, rebuild
 from projections.run_listing import RunFilter, RunPage, list_runs
-from projections.verify import VerifyReport, verify
+from projections.verifying import VerifyReport, verify
 
 __all__ = [
     "Projection",

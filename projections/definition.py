@@ -18,7 +18,7 @@ from types import NoneType
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ledger.contract.events import RecordedEvent
-from ledger.errors import InvalidProjection
+from ledger.errors import InvalidProjection, ProjectionNotFound
 from projections.rows import Json, Row, columns, key_of, kinds_of
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -92,6 +92,18 @@ class Projection(ABC, Generic[S]):
     def state_tables(self, run_id: str) -> Sequence[type[Row]]:
         """The tables whose rows the fold reads as well as writes; to others it only adds. Default: all."""
         return self.tables
+
+
+def row_types_of(projection: Projection[Any], table: str | None = None) -> Sequence[type[Row]]:
+    """The row classes of all tables, or of the one that is named. Raises ProjectionNotFound."""
+    row_types = [row_type for row_type in projection.tables if table in {None, row_type.TABLE}]
+    if not row_types:
+        raise ProjectionNotFound(
+            f"The projection {projection.name!r} has no table {table!r}",
+            expected=f"one of {', '.join(row_type.TABLE for row_type in projection.tables)}",
+            fix="Correct the name; nothing was changed",
+        )
+    return row_types
 
 
 def check(projection: Projection[Any]) -> None:

@@ -51,10 +51,10 @@ class Projector:
         self.advanced = Wakeup()
         self.stopped: Stopped | None = None
         self._store = store
-        self._connection: Connection | None = None
         self._states: OrderedDict[str, State] = OrderedDict()
         self._position: int | None = None
         self._version: int | None = None
+        self._rebuilds = 0
         self._one_by_one_upto = 0
 
     async def catch_up(self) -> int:
@@ -87,18 +87,21 @@ class Projector:
     async def project_batch(self) -> int:
         """Projects up to 1,000 events in one transaction; returns how many. A batch that cannot be
         projected is done event by event, so that all events before the culprit are in the tables."""
-        connection = await self._connected()
         if self._position is None:
-            self._position = await self._found_checkpoint(connection)
+            async with self._store.database.lease(Role.PROJECTOR) as connection:
+                self._position = await self._found_checkpoint(connection)
         limit = 1 if self._position < self._one_by_one_upto else BATCH_EVENTS_MAX
         events = await self._store.read(self._position, limit)
         if not events:
             return 0
         try:
-            done = await self._commit(connection, events)
+            async with self._store.database.lease(Role.PROJECTOR) as connection:
+                done = await self._commit(connection, events)
+        except StoreUnavailable:
+            self._forget()
+            raise
         except Exception as error:
             self._forget()
-            connection.terminate()
             self._raise_if_unavailable(error)
             if len(events) == 1:
                 raise self._stopped_at(events[0], error) from error
@@ -116,15 +119,15 @@ class Projector:
         return len(events)
 
     async def close(self) -> None:
-        if self._connection is not None and not self._connection.is_closed():
-            await self._connection.close(timeout=5)
+        """Forgets what it holds in memory; connections it has only while it works."""
+        self._forget()
 
     async def _commit(self, connection: Connection, events: Sequence[RecordedEvent]) -> bool:
         async with connection.transaction():
             # What a crash takes from the tables is folded again; the events are flushed already.
             await connection.execute("SET LOCAL synchronous_commit = off")
             found = await connection.fetchrow(_SQL["lock_checkpoint"], self.projection.name)
-            if found is None or tuple(found) != (self._position, self._version):
+            if found is None or tuple(found) != (self._position, self._version, self._rebuilds):
                 return False
             again = await streams_to_fold_again(connection, events)
             await self._load_missing(connection, {event.run_id for event in events} - again)
@@ -166,11 +169,6 @@ class Projector:
         missing = [run_id for run_id in run_ids if run_id not in self._states]
         self._states.update(await load_states(connection, self.projection, missing))
 
-    async def _connected(self) -> Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self._store.database.connect(Role.PROJECTOR)
-        return self._connection
-
     async def _found_checkpoint(self, connection: Connection) -> int:
         try:
             await ensure_tables(connection, self.projection)
@@ -182,7 +180,7 @@ class Projector:
                 f"The projection {self.projection.name!r} has no checkpoint",
                 fix=f"`daicho rebuild --projection {self.projection.name}` makes its tables anew",
             )
-        position, self._version = found
+        position, self._version, self._rebuilds = found
         require_version(self.projection, position, self._version)
         return int(position)
 

@@ -5,11 +5,11 @@
 SELECT position FROM projection.checkpoints WHERE name = $1
 
 -- name: checkpoint_and_version
-SELECT position, version FROM projection.checkpoints WHERE name = $1
+SELECT position, version, rebuilds FROM projection.checkpoints WHERE name = $1
 
 -- name: lock_checkpoint
 -- Whoever holds this row may write the tables; all others wait.
-SELECT position, version FROM projection.checkpoints WHERE name = $1 FOR UPDATE
+SELECT position, version, rebuilds FROM projection.checkpoints WHERE name = $1 FOR UPDATE
 
 -- name: move_checkpoint
 -- Compare and set: nothing is written where somebody else has moved it.
@@ -19,10 +19,12 @@ UPDATE projection.checkpoints
  WHERE name = $1 AND position = $2
 
 -- name: set_checkpoint
--- A rebuild sets it whatever it was, and puts it back where it is missing.
+-- A rebuild sets it whatever it was, and puts it back where it is missing. Projectors see by `rebuilds` that
+-- what they remember of the rows is no longer true, even where the position is the same.
 INSERT INTO projection.checkpoints (name, position, version, updated_at) VALUES ($1, $2, $3, now())
     ON CONFLICT (name) DO UPDATE
        SET position = excluded.position, version = excluded.version, updated_at = excluded.updated_at,
+           rebuilds = checkpoints.rebuilds + 1,
            stopped_position = NULL, stopped_reason = NULL, stopped_at = NULL
 
 -- name: note_stop
@@ -30,14 +32,8 @@ INSERT INTO projection.checkpoints (name, position, version, updated_at) VALUES 
 UPDATE projection.checkpoints SET stopped_position = $3, stopped_reason = $4, stopped_at = now()
  WHERE name = $1 AND position = $2
 
--- name: try_rebuild_lock
-SELECT pg_try_advisory_xact_lock(hashtextextended('daicho.rebuild', 0))
-
 -- name: head
 SELECT position FROM ledger.head
-
--- name: count_events
-SELECT count(*) FROM ledger.events WHERE position <= $1
 
 -- name: streams_of_positions
 SELECT DISTINCT stream_id FROM ledger.events WHERE position = ANY($1::bigint[])
@@ -49,6 +45,12 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
   FROM ledger.events
  WHERE position > $1 AND position <= $2 AND event_type = 'payload.erased'
  ORDER BY position
+
+-- name: export_snapshot
+SELECT pg_export_snapshot()
+
+-- name: stream_is_there
+SELECT EXISTS (SELECT FROM ledger.events WHERE stream_id = $1)
 
 -- name: blob_usage
 -- One row per body: a body may be recorded at many paths.

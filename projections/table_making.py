@@ -17,8 +17,7 @@ from ledger.store.statements import load_statements
 from projections.core import Core
 from projections.definition import Projection, check
 from projections.rows import Row
-from projections.table_sql import qualified
-from projections.tables import table_of
+from projections.tables import table_named, table_of
 
 _SQL = load_statements("projections", "queries.sql")
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -68,15 +67,14 @@ def require_version(projection: Projection[Any], position: int, found: int | Non
     )
 
 
-async def remake_tables(connection: Connection, projection: Projection[Any]) -> None:
-    """Before a rebuild, in its transaction: tables that differ or are missing are made anew, empty."""
-    if isinstance(projection, Core):
-        return
-    await connection.execute(_SQL["lock_tables"], projection.name)
-    if await _differences(connection, projection):
-        for row_type in projection.tables:
-            await connection.execute(f"DROP TABLE IF EXISTS {qualified(row_type)}")
-        await _make(connection, projection)
+async def differs(connection: Connection, projection: Projection[Any]) -> bool:
+    """Whether the tables are not as the row classes say, or not all there."""
+    return not isinstance(projection, Core) and bool(await _differences(connection, projection))
+
+
+def create_unkeyed(row_type: type[Row], name: str) -> str:
+    """The statement that makes a table as the row class says, under another name and without its key."""
+    return str(CreateTable(table_named(row_type, name)).compile(dialect=_DIALECT))
 
 
 async def _make(connection: Connection, projection: Projection[Any]) -> None:

@@ -24,11 +24,6 @@ def select_by_run(row_type: type[Row]) -> str:
     return f"SELECT {names} FROM {qualified(row_type)} WHERE run_id = ANY($1) ORDER BY {key}"
 
 
-def select_runs_after(row_type: type[Row]) -> str:
-    """The streams that have rows, after the stream $1, in order, at most $2."""
-    return f"SELECT DISTINCT run_id FROM {qualified(row_type)} WHERE run_id > $1 ORDER BY run_id LIMIT $2"
-
-
 def upsert(row_type: type[Row]) -> str:
     """Writes rows given as one array per column."""
     names = columns(row_type)
@@ -43,10 +38,6 @@ def upsert(row_type: type[Row]) -> str:
 def delete_by_run(row_type: type[Row]) -> str:
     """Deletes all rows of the streams named in $1."""
     return f"DELETE FROM {qualified(row_type)} WHERE run_id = ANY($1)"
-
-
-def delete_all(row_type: type[Row]) -> str:
-    return f"DELETE FROM {qualified(row_type)}"
 
 
 def _array_type(annotation: Any) -> str:

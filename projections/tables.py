@@ -58,13 +58,17 @@ def table_of(row_type: type[rows.Row]) -> Table:
     return _TABLES[row_type]
 
 
+def table_named(row_type: type[rows.Row], name: str) -> Table:
+    """The columns of a row class under another table's name, without the key."""
+    return Table(name, MetaData(schema=metadata.schema), *_columns(row_type))
+
+
 def _table(row_type: type[rows.Row], into: MetaData) -> Table:
-    return Table(
-        row_type.TABLE,
-        into,
-        *(_column(name, annotation, row_type.KEY) for name, annotation in rows.columns(row_type).items()),
-        PrimaryKeyConstraint(*row_type.KEY),
-    )
+    return Table(row_type.TABLE, into, *_columns(row_type), PrimaryKeyConstraint(*row_type.KEY))
+
+
+def _columns(row_type: type[rows.Row]) -> list[Column[Any]]:
+    return [_column(name, annotation, row_type.KEY) for name, annotation in rows.columns(row_type).items()]
 
 
 class Base(DeclarativeBase):
@@ -106,6 +110,7 @@ class Checkpoint(Base):
         Column("position", BigInteger(), nullable=False),
         Column("updated_at", TIMESTAMP(timezone=True), nullable=False),
         Column("version", BigInteger()),
+        Column("rebuilds", BigInteger(), nullable=False, server_default="0"),
         Column("stopped_position", BigInteger()),
         Column("stopped_reason", Text()),
         Column("stopped_at", TIMESTAMP(timezone=True)),

@@ -11,6 +11,7 @@ import pytest
 from blobstore import BlobCorrupt, BlobNotFound, BlobStoreUnavailable, Digest
 from ledger import ArtifactRef, ArtifactStore, Ledger, Tenant
 from ledger.errors import InvalidArtifact, InvalidArtifactPath, InvalidEvent, TenantMismatch
+from ledger.store.blob_fences import BlobFences
 
 
 def path(tenant: Tenant, name: str = "output.json", run: str = "run", step: str = "draft") -> str:
@@ -208,6 +209,10 @@ async def test_text_without_utf_8_and_a_broken_content_type_are_refused_before_t
     assert await tenant.store.head() == 0
 
 
+def fences(tenant: Tenant) -> BlobFences:
+    return BlobFences(tenant.database, tenant.reader)
+
+
 class Broken:
     """A fault: a blob store in which nothing becomes durable."""
 
@@ -230,7 +235,7 @@ class Watched:
 
 
 async def test_without_a_durable_blob_there_is_no_event(tenant: Tenant) -> None:
-    artifacts = ArtifactStore(tenant.tenant_id, Broken(), tenant.emitter)  # type: ignore[arg-type]
+    artifacts = ArtifactStore(tenant.tenant_id, Broken(), tenant.emitter, fences(tenant))  # type: ignore[arg-type]
     with pytest.raises(BlobStoreUnavailable, match="disk is full"):
         await artifacts.put(b"x", path(tenant))
     assert await tenant.store.head() == 0
@@ -238,7 +243,8 @@ async def test_without_a_durable_blob_there_is_no_event(tenant: Tenant) -> None:
 
 async def test_the_blob_is_durable_before_the_event(tenant: Tenant) -> None:
     blobs = Watched(tenant)
-    await ArtifactStore(tenant.tenant_id, blobs, tenant.emitter).put(b"x", path(tenant))  # type: ignore[arg-type]
+    store = ArtifactStore(tenant.tenant_id, blobs, tenant.emitter, fences(tenant))  # type: ignore[arg-type]
+    await store.put(b"x", path(tenant))
     assert blobs.head_after_put == 0
     assert await tenant.store.head() == 1
 

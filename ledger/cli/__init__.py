@@ -4,7 +4,21 @@ from importlib.metadata import version
 
 import click
 
-from ledger.cli import blobs, doctoring, erasing, listing, llm, prompting, reading, tailing, writing
+from ledger.cli import (
+    auditing,
+    blobs,
+    doctoring,
+    erasing,
+    listing,
+    llm,
+    projecting,
+    prompting,
+    reading,
+    searching,
+    tailing,
+    upkeep,
+    writing,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -25,13 +39,24 @@ for command in (
     llm.llm,
     tailing.tail,
     listing.runs,
-    reading.timeline,
-    reading.state,
-    writing.rebuild,
-    writing.verify,
+    auditing.timeline,
+    auditing.state,
+    auditing.table,
+    auditing.explain,
+    auditing.diff,
+    auditing.lineage,
+    auditing.replay,
+    searching.search,
+    searching.stats,
+    auditing.schema,
+    projecting.rebuild,
+    projecting.verify,
     erasing.erase,
     doctoring.doctor,
     reading.status,
     blobs.blob,
 ):
     main.add_command(command)
+
+blobs.blob.add_command(upkeep.gc)
+blobs.blob.add_command(upkeep.fsck)

@@ -1,43 +1,26 @@
 """The command that lists runs, page by page."""
 
-import re
 import shlex
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import click
 from click.core import ParameterSource
 from rich.text import Text
 
 from ledger.cli import render
-from ledger.cli.reading import AwareTime
+from ledger.cli.points import at_option
 from ledger.cli.running import catch_up, json_option, open_tenant, out, print_json, runs_async, tenant_option
+from ledger.cli.times import TimeOrAge
 from ledger.contract.errors import ErrorCategory
+from ledger.tenant import Tenant
+from projections.audit import AuditQueries, Point
 from projections.rows import columns
 from projections.run_listing import LIMIT_MAX, RUN_STATUSES, RunFilter, list_runs
-
-_AGE = re.compile(r"(\d{1,6})([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-class TimeOrAge(AwareTime):
-    """ISO 8601, or how long ago: 90s, 15m, 2h, 7d, 4w."""
-
-    name = "time|age"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        age = _AGE.fullmatch(str(value))
-        if age is None:
-            return super().convert(value, param, ctx)
-        try:
-            return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
-        except OverflowError:
-            self.fail(f"{value!r} is before all calendars", param, ctx)
 
 
 @click.command()
 @tenant_option
+@at_option
 @click.option("--status", type=click.Choice(RUN_STATUSES), help="Only runs with this status.")
 @click.option("--since", type=TimeOrAge(), help="First recorded then or later: ISO 8601, or 2h, 7d.")
 @click.option("--until", type=TimeOrAge(), help="First recorded before then.")
@@ -56,6 +39,7 @@ class TimeOrAge(AwareTime):
 @runs_async
 async def runs(
     tenant_id: str | None,
+    at: Point | None,
     status: str | None,
     since: datetime | None,
     until: datetime | None,
@@ -67,7 +51,11 @@ async def runs(
     after: int | None,
     as_json: bool,
 ) -> None:
-    """List runs, the last recorded first."""
+    """List runs, the last recorded first.
+
+    With --at, as they stood then, folded from their events: `--at 2d --status running` are those that were
+    open two days ago.
+    """
     pack_id, _, pack_version = (pack or "").partition("@")
     wanted = RunFilter(
         status=status,
@@ -79,6 +67,12 @@ async def runs(
         prompt_pack_version=pack_version or None,
         text=text,
     )
+    if at is not None:
+        if wanted != RunFilter(status=status):
+            raise click.UsageError("--at goes with --status, --limit and --after alone")
+        async with open_tenant(tenant_id, projection="external") as tenant:
+            await _list_as_of(tenant, at, status, limit, after, as_json)
+        return
     async with open_tenant(tenant_id) as tenant:
         await catch_up(tenant)
         page = await list_runs(tenant, wanted, limit=limit, after=after)
@@ -90,8 +84,24 @@ async def runs(
         out.print(render.runs_table(page.runs))
     else:
         out.print("No runs yet." if wanted == RunFilter() and after is None else "No such runs.")
-    if page.next is not None:
-        out.print(Text(f"More: {shlex.join(_next_call(page.next))}", style="dim"), soft_wrap=True)
+    _say_more(page.next)
+
+
+async def _list_as_of(
+    tenant: Tenant, at: Point, status: str | None, limit: int, after: int | None, as_json: bool
+) -> None:
+    page = await AuditQueries(tenant).runs_at(at, status=status, limit=limit, after=after)
+    if as_json:
+        print_json(page)
+        return
+    out.print(Text(f"as of position {page.position}", style="dim"))
+    out.print(render.runs_table(page.runs) if page.runs else "No such runs.")
+    _say_more(page.next)
+
+
+def _say_more(cursor: int | None) -> None:
+    if cursor is not None:
+        out.print(Text(f"More: {shlex.join(_next_call(cursor))}", style="dim"), soft_wrap=True)
 
 
 def _next_call(cursor: int) -> list[str]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ledger.cli import render
 from ledger.cli.running import json_option, open_ledger, out, print_json, runs_async
+from ledger.control.audit import this_actor
 from ledger.control.llm import LlmModel, LlmProvider, Price, StepLlmDefault
 from ledger.control.llm.catalogue import Change
 
@@ -18,7 +19,9 @@ Command = Callable[..., Any]
 
 def recorded(command: Command) -> Command:
     """The options of every change: why, and by whom."""
-    by = click.option("--by", metavar="WHO", help="Who; recorded. [default: this account@machine]")
+    by = click.option(
+        "--by", metavar="WHO", default=this_actor, help="Who; recorded.", show_default="this account@machine"
+    )
     reason = click.option("--reason", required=True, metavar="WHY", help="Why; recorded.")
     return reason(by(command))
 
@@ -87,7 +90,7 @@ async def provider_show(provider_id: str, as_json: bool) -> None:
 @json_option
 @runs_async
 async def provider_set(
-    provider_id: str, name: str | None, reason: str, by: str | None, as_json: bool, **fields: Any
+    provider_id: str, name: str | None, reason: str, by: str, as_json: bool, **fields: Any
 ) -> None:
     """Add provider ID, or put this in its place: what is not told is not kept. Keys are never stored."""
     record = LlmProvider(provider_id=provider_id, name=name or provider_id, **fields)
@@ -101,7 +104,7 @@ async def provider_set(
 @recorded
 @json_option
 @runs_async
-async def provider_remove(provider_id: str, reason: str, by: str | None, as_json: bool) -> None:
+async def provider_remove(provider_id: str, reason: str, by: str, as_json: bool) -> None:
     """Remove provider ID, which no model may name any more."""
     async with open_ledger(projection="external") as ledger:
         change = await ledger.llm.remove_provider(provider_id, reason=reason, by=by)
@@ -152,7 +155,7 @@ async def model_show(model_id: str, as_json: bool) -> None:
 @json_option
 @runs_async
 async def model_set(
-    model_id: str, name: str | None, reason: str, by: str | None, as_json: bool, **fields: Any
+    model_id: str, name: str | None, reason: str, by: str, as_json: bool, **fields: Any
 ) -> None:
     """Add model ID, or put this in its place: what is not told is not kept. Costs that are recorded stay."""
     record = LlmModel(model_id=model_id, name=name or model_id, **fields)
@@ -166,7 +169,7 @@ async def model_set(
 @recorded
 @json_option
 @runs_async
-async def model_remove(model_id: str, reason: str, by: str | None, as_json: bool) -> None:
+async def model_remove(model_id: str, reason: str, by: str, as_json: bool) -> None:
     """Remove model ID, which no step may use by default any more."""
     async with open_ledger(projection="external") as ledger:
         change = await ledger.llm.remove_model(model_id, reason=reason, by=by)
@@ -208,7 +211,7 @@ async def default_show(step_id: str, as_json: bool) -> None:
 @json_option
 @runs_async
 async def default_set(
-    step_id: str, model_id: str, parameters: str, reason: str, by: str | None, as_json: bool
+    step_id: str, model_id: str, parameters: str, reason: str, by: str, as_json: bool
 ) -> None:
     """Make MODEL the one model of STEP."""
     record = StepLlmDefault(step_id=step_id, model_id=model_id, parameters=_object(parameters))
@@ -222,7 +225,7 @@ async def default_set(
 @recorded
 @json_option
 @runs_async
-async def default_remove(step_id: str, reason: str, by: str | None, as_json: bool) -> None:
+async def default_remove(step_id: str, reason: str, by: str, as_json: bool) -> None:
     """Let STEP resolve to no model."""
     async with open_ledger(projection="external") as ledger:
         change = await ledger.llm.remove_default(step_id, reason=reason, by=by)

@@ -8,7 +8,8 @@ from rich.text import Text
 
 from ledger.cli import render
 from ledger.cli.running import json_option, open_tenant, out, print_json, runs_async, tenant_option
-from ledger.errors import PromptPackConflict, PromptPackUnchanged
+from ledger.control.audit import this_actor
+from ledger.errors import InvalidName, PromptPackConflict, PromptPackUnchanged
 from ledger.prompt_diff import changes_between
 from ledger.prompt_files import PromptTexts, read_prompt_folder
 from ledger.prompt_packing import PromptPacks
@@ -16,7 +17,13 @@ from ledger.prompts import PromptPack, check_pack_id
 
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
-by_option = click.option("--by", metavar="WHO", help="Who decides; recorded.")
+by_option = click.option(
+    "--by",
+    metavar="WHO",
+    default=this_actor,
+    show_default="this account@machine",
+    help="Who decides; recorded.",
+)
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
 
@@ -42,7 +49,7 @@ async def publish(
     folder: Path,
     pack_id: str | None,
     tenant_id: str | None,
-    by: str | None,
+    by: str,
     expected_version: int | None,
     as_json: bool,
 ) -> None:
@@ -60,7 +67,6 @@ async def publish(
     Write an outline for an article titled "$title". Use these keywords: $keywords.
     """
     pack_id = pack_id or _name_of(folder)
-    check_pack_id(pack_id)
     texts = read_prompt_folder(folder)
     async with open_tenant(tenant_id, projection="external") as tenant:
         try:
@@ -81,7 +87,7 @@ async def publish(
 @by_option
 @click.option("--reason", required=True, metavar="WHY", help="Why; recorded.")
 @runs_async
-async def retire(pack_id: str, tenant_id: str | None, by: str | None, reason: str) -> None:
+async def retire(pack_id: str, tenant_id: str | None, by: str, reason: str) -> None:
     """Let no more run start with PACK_ID, for good. Those that run go on."""
     async with open_tenant(tenant_id, projection="external") as tenant:
         await tenant.prompts.retire(pack_id, reason=reason, by=by)
@@ -162,7 +168,14 @@ async def diff(pack_id: str, old: int, new: int, tenant_id: str | None, as_json:
 
 
 def _name_of(folder: Path) -> str:
-    return folder.resolve().name
+    """The folder's name, where that can be a pack's. Raises InvalidName."""
+    name = folder.resolve().name
+    try:
+        check_pack_id(name)
+    except InvalidName as error:
+        error.fix = "Name the pack with --id"
+        raise
+    return name
 
 
 def say(line: str) -> None:
@@ -170,7 +183,7 @@ def say(line: str) -> None:
 
 
 async def _publish(
-    packs: PromptPacks, pack_id: str, texts: PromptTexts, by: str | None, expected_version: int | None
+    packs: PromptPacks, pack_id: str, texts: PromptTexts, by: str, expected_version: int | None
 ) -> PromptPack:
     """Version 1 of a new pack, or the next one: recording decides which, not a look beforehand."""
     prompts, descriptions = texts.prompts, texts.descriptions

@@ -20,6 +20,7 @@ class EventType(StrEnum):
     PROMPT_PACK_RETIRED = "prompt_pack.retired"
     PROJECTION_REBUILT = "projection.rebuilt"
     PAYLOAD_ERASED = "payload.erased"
+    BLOBS_COLLECTED = "blobs.collected"
 
     @property
     def is_administrative(self) -> bool:
@@ -43,6 +44,7 @@ _ADMINISTRATIVE = frozenset(
         EventType.PROMPT_PACK_RETIRED,
         EventType.PROJECTION_REBUILT,
         EventType.PAYLOAD_ERASED,
+        EventType.BLOBS_COLLECTED,
     }
 )
 

@@ -37,6 +37,7 @@ PAYLOAD_MODELS: dict[EventType, type[payloads.Payload]] = {
     EventType.PROMPT_PACK_RETIRED: payloads.PromptPackChanged,
     EventType.PROJECTION_REBUILT: payloads.ProjectionRebuilt,
     EventType.PAYLOAD_ERASED: payloads.PayloadErased,
+    EventType.BLOBS_COLLECTED: payloads.BlobsCollected,
 }
 
 

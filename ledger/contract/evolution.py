@@ -37,6 +37,8 @@ def upcast(
 ) -> Payload:
     """The payload in the present shape. Raises PayloadTooNew."""
     present = versions[event_type]
+    if version == present:
+        return payload
     if version > present:
         raise PayloadTooNew(
             f"A {event_type.value} was recorded by a newer daicho",

@@ -168,13 +168,15 @@ class PromptPackChanged(Payload):
 
 
 class ProjectionRebuilt(Payload):
-    """`digests` maps each table of `projection` (none: core) to the digest of its rows as of `position`."""
+    """`digests` maps each rebuilt table of `projection` (none: core) to the digest of its rows as of
+    `position`; where `run_id` is given, this run alone was rebuilt, and the digests are of its rows."""
 
     projection: str | None = None
     position: int | None = Field(default=None, ge=0)
     events: int | None = Field(default=None, ge=0)
     seconds: float | None = Field(default=None, ge=0)
     digests: dict[str, str] = {}
+    run_id: str | None = None
 
 
 class PayloadErased(Payload):
@@ -184,3 +186,18 @@ class PayloadErased(Payload):
     event_id: str | None = None
     by: str | None = None
     reason: str | None = None
+
+
+class BlobsCollected(Payload):
+    """Blobs that no event up to `position` mentioned, and none until they were deleted, are gone:
+    `deleted` of `listed`. `finished` is false where the sweep was stopped by a failure."""
+
+    position: int | None = Field(default=None, ge=0)
+    grace_seconds: float | None = Field(default=None, ge=0)
+    mentioned: int | None = Field(default=None, ge=0)
+    listed: int | None = Field(default=None, ge=0)
+    listed_bytes: int | None = Field(default=None, ge=0)
+    deleted: int | None = Field(default=None, ge=0)
+    deleted_bytes: int | None = Field(default=None, ge=0)
+    seconds: float | None = Field(default=None, ge=0)
+    finished: bool | None = None

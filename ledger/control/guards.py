@@ -154,17 +154,22 @@ class _Inspection:
 
     async def _roles(self) -> AsyncIterator[Finding]:
         names = [self._name(role) for role in Role]
-        there = {row["rolname"]: row["may_more"] for row in await self._fetch("roles", names)}
-        for name in names:
-            if name not in there:
+        there = {row["rolname"]: row for row in await self._fetch("roles", names)}
+        for role, name in zip(Role, names, strict=True):
+            found = there.get(name)
+            if found is None:
                 yield Finding(f"role {name}", "is not there", "Run `daicho migrate`: it makes roles")
-            elif there[name]:
+                continue
+            if found["may_more"]:
                 yield Finding(
                     f"role {name}",
-                    "may log in, or has a right beyond its grants (SUPERUSER, CREATEROLE, CREATEDB, ...)",
-                    f'ALTER ROLE "{name}" NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION '
-                    "NOBYPASSRLS",
+                    "has a right beyond its grants (SUPERUSER, CREATEROLE, CREATEDB, ...)",
+                    f'ALTER ROLE "{name}" NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS',
                 )
+            if role is Role.OWNER and found["may_log_in"]:
+                yield Finding(f"role {name}", "may log in", f'ALTER ROLE "{name}" NOLOGIN')
+            if role is not Role.OWNER and not found["may_log_in"]:
+                yield Finding(f"role {name}", "may not log in", "Run `daicho migrate`: it makes logins")
         expected = (self._name(Role.PROJECTOR), self._name(Role.OWNER))
         for role, member in await self._fetch("members", names):
             if (role, member) != expected:

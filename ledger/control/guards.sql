@@ -1,7 +1,8 @@
 -- What the doctor asks of a tenant's database: catalogues alone, so that any damage can be told of.
 
 -- name: roles
-SELECT rolname, rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS may_more
+SELECT rolname, rolcanlogin AS may_log_in,
+       rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS may_more
   FROM pg_roles WHERE rolname = ANY($1::text[])
 
 -- name: members

@@ -20,6 +20,8 @@ TRIGGERS: Mapping[str, str] = {
     "events.erasure_recorded": "CREATE CONSTRAINT TRIGGER erasure_recorded AFTER INSERT ON ledger.events "
     "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.event_type = 'payload.erased'::text)) "
     "EXECUTE FUNCTION ledger.erasure_recorded_v1()",
+    "events.not_fenced": "CREATE TRIGGER not_fenced BEFORE INSERT ON ledger.events FOR EACH ROW "
+    "WHEN ((new.event_type = 'artifact.stored'::text)) EXECUTE FUNCTION ledger.refuse_fenced_v1()",
     "head.only_advances": "CREATE TRIGGER only_advances BEFORE UPDATE ON ledger.head FOR EACH ROW "
     'WHEN (((new."position" < old."position") OR (new.recorded_at < old.recorded_at))) '
     "EXECUTE FUNCTION ledger.head_only_advances_v1()",
@@ -36,6 +38,7 @@ CONSTRAINTS = (
     "events.events_stream_version_key",
     "events.events_event_id_key",
     "events.events_erased_whole",
+    "blob_fences.blob_fences_pkey",
     "head.head_pkey",
     "identity.identity_pkey",
 )
@@ -44,7 +47,8 @@ _READERS = frozenset({Role.PROJECTOR, Role.READER})
 TABLE_READERS: Mapping[str, frozenset[Role]] = {
     "events": _READERS,
     "head": _READERS,
-    "identity": frozenset({Role.WRITER, Role.PROJECTOR, Role.READER, Role.ERASER}),
+    "identity": frozenset(set(Role) - {Role.OWNER}),
+    "blob_fences": frozenset({Role.READER}),
     "snapshots": frozenset({Role.READER}),
     "tracking": frozenset({Role.READER}),
     "alembic_version": frozenset(),
@@ -54,11 +58,12 @@ TABLE_READERS: Mapping[str, frozenset[Role]] = {
 PROJECTION_READERS = frozenset({Role.READER})
 
 SCHEMA_USERS: Mapping[str, frozenset[Role]] = {
-    "ledger": frozenset({Role.WRITER, Role.PROJECTOR, Role.READER, Role.ERASER}),
+    "ledger": frozenset(set(Role) - {Role.OWNER}),
     "projection": frozenset({Role.READER}),
 }
 
 _APPENDER = frozenset({Role.WRITER})
+_COLLECTOR = frozenset({Role.COLLECTOR})
 EXECUTORS: Mapping[str, frozenset[Role]] = {
     "append_event_v1": _APPENDER,
     "append_events_v1": _APPENDER,
@@ -70,6 +75,10 @@ EXECUTORS: Mapping[str, frozenset[Role]] = {
     "insert_snapshots_v1": _APPENDER,
     "flushed_v1": _READERS,
     "erase_payload_v1": frozenset({Role.ERASER}),
+    "condemn_blobs_v1": _COLLECTOR,
+    "blobs_deleted_v1": _COLLECTOR,
+    "take_over_fences_v1": _COLLECTOR,
+    "lift_fence_v1": _APPENDER,
 }
 """Who may EXECUTE which function of the schema `ledger`; one that is not named here, nobody but its owner."""
 

@@ -47,7 +47,13 @@ async def upgrade_control(server: DatabaseServer) -> None:
 
 
 async def upgrade_tenant(database: TenantDatabase) -> None:
+    """Its roles, which a migration grants to, and then its schema, as the owner."""
     await ensure_roles(database)
+    await upgrade_database(database)
+
+
+async def upgrade_database(database: TenantDatabase) -> None:
+    """The schema alone; the roles are there."""
     await _upgrade(owner_engine(database), "tenant", database.server.name)
 
 

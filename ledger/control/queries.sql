@@ -20,8 +20,9 @@ SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_n
 -- name: set_status
 UPDATE control.tenants SET status = $2 WHERE tenant_id = $1
 
--- name: role_exists
-SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)
+-- name: roles_present
+SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+       ARRAY(SELECT rolname::text FROM pg_roles WHERE rolname = ANY ($1::text[])) AS present
 
 -- name: lock_roles
 SELECT pg_advisory_lock(hashtextextended('daicho.roles:' || $1, 0))
@@ -29,11 +30,11 @@ SELECT pg_advisory_lock(hashtextextended('daicho.roles:' || $1, 0))
 -- name: database_exists
 SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)
 
--- name: is_superuser
-SELECT rolsuper FROM pg_roles WHERE rolname = current_user
-
 -- name: set_identity
 INSERT INTO ledger.identity (tenant_id) VALUES ($1) ON CONFLICT DO NOTHING
+
+-- name: revision
+SELECT version_num FROM ledger.alembic_version
 
 -- name: notify
 -- Hints need no flush; without this line each would wait for one.

@@ -11,7 +11,6 @@ from ledger.logs import get_logger
 from ledger.store.server import DatabaseServer
 from ledger.store.tenant_database import Role, TenantDatabase
 
-SESSION_CONNECTIONS_MAX = 4
 TENANT_NAME_CHARS_MAX = 200
 
 log = get_logger(__name__)
@@ -30,7 +29,7 @@ class TenantDBManager:
         InvalidName before anything is written, TenantConflict where the id has another name.
         """
         _check(tenant_id, name)
-        async with self._catalogue.locked(tenant_id) as connection:
+        async with self._catalogue.locked(tenant_id):
             tenant = await self._catalogue.reserve(tenant_id, name)
             if tenant.name != name:
                 raise TenantConflict(
@@ -40,7 +39,7 @@ class TenantDBManager:
                     fix="Choose another tenant id, or call with the name it has",
                 )
             if tenant.status == "creating":
-                await provision(connection, tenant.database_on(self._server))
+                await provision(tenant.database_on(self._server))
                 await self._catalogue.set_status(tenant_id, "active")
                 log.info("tenant_created", tenant_id=tenant_id, database=tenant.database_name)
         return tenant.database_name
@@ -51,7 +50,7 @@ class TenantDBManager:
         tenant = await self._catalogue.get(tenant_id)
         engine = self._engines.get(tenant.database_name)
         if engine is None:
-            engine = tenant.database_on(self._server).engine(Role.READER, SESSION_CONNECTIONS_MAX)
+            engine = tenant.database_on(self._server).engine(Role.READER)
             self._engines[tenant.database_name] = engine
         return AsyncSession(engine, expire_on_commit=False)
 

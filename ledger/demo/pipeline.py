@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from blobstore import digest_of
-from ledger.contract import GraphState
+from ledger.contract import ArtifactRef, GraphState
 from ledger.demo import activities
 from ledger.demo.activities import Activity, Tools, is_refused
 from ledger.prompts import MOCK_PACK
@@ -74,7 +73,10 @@ async def _until_done(run: Run, stage: Stage, state: GraphState, tools: Tools) -
         step = None
         try:
             async with run.step(
-                stage.step_id, timeout_seconds=STEP_TIMEOUT_SECONDS, **_details(stage, state, tools)
+                stage.step_id,
+                timeout_seconds=STEP_TIMEOUT_SECONDS,
+                inputs=_inputs(stage, state),
+                prompt=stage.prompt,
             ) as step:
                 return await stage.activity(state, step, tools)
         except Exception:
@@ -86,18 +88,10 @@ async def _until_done(run: Run, stage: Stage, state: GraphState, tools: Tools) -
     raise AssertionError("the last attempt returns or raises")
 
 
-def _details(stage: Stage, state: GraphState, tools: Tools) -> dict[str, Any]:
-    """The fields of step.started: the references it was given, the prompt it will render."""
+def _inputs(stage: Stage, state: GraphState) -> list[ArtifactRef]:
+    """The references it is given, which step.started carries."""
     outputs = state["step_outputs"]
-    details: dict[str, Any] = {"inputs": [outputs[name] for name in stage.reads if name in outputs]}
-    if stage.prompt is not None:
-        template = tools.prompts.prompts[stage.prompt]
-        details["prompt"] = {
-            "name": stage.prompt,
-            "version": tools.prompts.version,
-            "digest": digest_of(template.encode()),
-        }
-    return details
+    return [outputs[name] for name in stage.reads if name in outputs]
 
 
 def _first_state(tenant_id: str, run_id: str, config: dict[str, Any], labels: dict[str, Any]) -> GraphState:

@@ -29,7 +29,7 @@ from ledger.store.append import (
 )
 from ledger.store.last_versions import LastVersions
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
-from ledger.store.reader import CLOSE_SECONDS
+from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
 from ledger.store.writer import Writer
@@ -55,6 +55,10 @@ class Appender:
         self._deadline_seconds = deadline_seconds
         self._tell = acknowledged
         self._first_recordings = first_recordings
+        # A backend that waits for the head does not notice that its client gave up: were the head held for
+        # long, each try would leave one behind until there is no connection left. It ends a little before
+        # the deadline, so that whoever waits hears why.
+        self._lock_timeout_ms = str(round(deadline_seconds * 1000 * LOCK_WAIT_SHARE))
         self._writer: Writer | None = None
         self._writing = asyncio.Lock()
         self._last_position = 0
@@ -63,27 +67,30 @@ class Appender:
 
     async def append(self, groups: Sequence[Group]) -> list[Outcome]:
         """Appends several groups in one commit. Has no end of its own: the caller has a deadline."""
-        async with self._writing:
-            try:
-                writer = self._writer
-                if writer is None or writer.is_closed:
-                    writer = await self._connect()
+        try:
+            async with (
+                self._writing,
+                self._database.lease(Role.WRITER, lock_timeout=self._lock_timeout_ms) as connection,
+            ):
+                writer = self._writer_on(connection)
                 if expects_nothing(groups) and (outcomes := await self._append_new(writer, groups)):
                     return outcomes
+                self.last_versions.forget()
                 answer = await writer.call(_SQL["append"], append_arguments(groups))
-            except POSTGRES_ERRORS as error:
-                self._drop_writer()
-                raise store_error(error, "appending", self._database.server.name) from error
-            except BaseException:
-                # Cancelled in mid-flight: the answer of this call must not meet the next one.
-                self._drop_writer()
-                raise
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, "appending", self._database.server.name) from error
         self._acknowledged(*positions_of(answer))
         there = duplicate_positions(answer)
         # A repeated emit is told what stands in the log, which may differ from its own event in time
         # and actor.
         first = {event.position: event for event in await self._first_recordings(there)} if there else {}
         return outcomes_of(groups, answer, first)
+
+    def _writer_on(self, connection: Connection) -> Writer:
+        if self._writer is None or self._writer.connection is not connection:
+            self.last_versions.forget()
+            self._writer = Writer(connection)
+        return self._writer
 
     async def _append_new(self, writer: Writer, groups: Sequence[Group]) -> list[Outcome] | None:
         """None where an id is there already, or a version next to one that is remembered: the careful way
@@ -93,7 +100,6 @@ class Appender:
                 return [[await self._append_one(writer, groups[0].events[0])]]
             return await self._append_many(writer, groups)
         except asyncpg.UniqueViolationError:
-            self.last_versions.forget()
             return None
 
     async def _append_one(self, writer: Writer, event: EncodedEvent) -> RecordedEvent:
@@ -119,17 +125,6 @@ class Appender:
         self.last_versions.note(streams, versions)
         return all_recorded(groups, first, versions, at)
 
-    async def _connect(self) -> Writer:
-        self.last_versions.forget()
-        # A backend that waits for the head does not notice that its client gave up: were the head held for
-        # long, each try would leave one behind until there is no connection left. It ends a little before
-        # the deadline, so that whoever waits hears why.
-        lock_timeout_ms = round(self._deadline_seconds * 1000 * LOCK_WAIT_SHARE)
-        async with asyncio.timeout(self._deadline_seconds):
-            connection = await self._database.connect(Role.WRITER, lock_timeout=f"{lock_timeout_ms}")
-        self._writer = Writer(connection)
-        return self._writer
-
     def _acknowledged(self, first: int, last: int) -> None:
         # Where somebody else appended since our last call, the head's lock is worth sharing: the next
         # call lets go of it before its flush. Alone, that would cost a fifth and gain nothing.
@@ -138,17 +133,6 @@ class Appender:
         self._tell(last)
 
     async def close(self) -> None:
+        """Waits for the append under way; idle connections are the server's."""
         async with self._writing:
-            if self._writer is None:
-                return
-            try:
-                await self._writer.close(CLOSE_SECONDS)
-            except POSTGRES_ERRORS:
-                pass  # the server is gone or hangs: asyncpg has aborted the connection
-            finally:
-                self._writer = None
-
-    def _drop_writer(self) -> None:
-        if self._writer is not None:
-            self._writer.terminate()
             self._writer = None

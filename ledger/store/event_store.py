@@ -46,8 +46,8 @@ def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
 
 
 class EventStore:
-    """Reads go through the reader's pool; appends through one connection in the writer role, one call at a
-    time: commits of a tenant queue at its head row anyway.
+    """Reads go through the reader; appends through a connection leased in the writer role, one call
+    at a time: commits of a tenant queue at its head row anyway.
 
     `appended` knows how far the log may be read and wakes who waits for more; `announcer` carries
     that to other processes."""
@@ -173,7 +173,8 @@ class EventStore:
         return Subscription(self.appended, self._pages, after=after, upto=upto, wanted=wanted, batch=batch)
 
     async def close(self) -> None:
-        """Ends subscriptions and lets go of the writer's connection; the reader belongs to its opener."""
+        """Ends subscriptions, and waits for the append under way; the reader belongs to its opener, and the
+        idle connections to the server's."""
         await self.appended.close()
         await self._appender.close()
 

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from ledger.errors import DaichoError, StoreError, StoreUnavailable
+from ledger.errors import BlobCollected, DaichoError, StoreError, StoreUnavailable
 
 # SQLSTATE classes (PostgreSQL documentation, appendix A) after which the same call may succeed.
 _TEMPORARY_CLASSES = ("08", "40", "53", "57P")
@@ -28,6 +28,11 @@ def store_error(error: BaseException, doing: str, server: str) -> DaichoError:
     """The typed error for `error`, met while `doing` something at `server` (no password in it)."""
     if isinstance(error, DaichoError):
         return error
+    if getattr(error, "sqlstate", None) == "DA006":
+        return BlobCollected(
+            f"Blob {getattr(error, 'detail', '')} was collected as garbage since it was put",
+            fix="Put the artifact's content again; nothing was recorded",
+        )
     said = str(error) or type(error).__name__
     if is_temporary(error):
         return StoreUnavailable(

@@ -104,18 +104,28 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
  ORDER BY version
  LIMIT $4
 
--- name: read_by_stream
--- Whole streams one after the other: what a rebuild and a verification fold.
-SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
-       occurred_at, actor, traceparent, schema_version, payload
-  FROM ledger.events
- WHERE (stream_id, version) > ($1, $2) AND position <= $3
- ORDER BY stream_id, version
- LIMIT $4
-
 -- name: last_position_at
 -- The last position recorded at or before a time; recorded_at never decreases with position.
 SELECT max(position) FROM ledger.events WHERE stream_id = $1 AND recorded_at <= $2
 
 -- name: stream_has_type
 SELECT EXISTS (SELECT FROM ledger.events WHERE stream_id = $1 AND event_type = $2)
+
+-- name: blob_fence
+SELECT fence_id, is_deleted FROM ledger.blob_fences WHERE digest = $1
+
+-- name: lift_fence
+SELECT ledger.lift_fence_v1($1, $2)
+
+-- name: try_collection_lock
+-- One collector of garbage per tenant; held by the session.
+SELECT pg_try_advisory_lock(hashtextextended('daicho.collect', 0))
+
+-- name: condemn_blobs
+SELECT ledger.condemn_blobs_v1($1, $2, $3)
+
+-- name: blobs_deleted
+SELECT ledger.blobs_deleted_v1($1)
+
+-- name: take_over_fences
+SELECT coalesce(array_agg(digest), '{}') FROM ledger.take_over_fences_v1($1, $2) AS digest

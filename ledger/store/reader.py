@@ -1,9 +1,8 @@
-"""Reader: a tenant's small pool of connections in the reader role, which may only SELECT."""
+"""Reader: a tenant's reads, each with a connection leased in the reader role, which may only SELECT."""
 
 import asyncio
+import contextlib
 from typing import Any
-
-import asyncpg
 
 from ledger.errors import LedgerClosed
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
@@ -15,22 +14,26 @@ READ_SECONDS_MAX = 60.0
 
 
 class Reader:
-    def __init__(self, database: TenantDatabase, pool: asyncpg.Pool) -> None:
+    def __init__(self, database: TenantDatabase, connections_max: int) -> None:
         self.database = database
-        self._pool = pool
+        self._connections_max = connections_max
+        self._turns = asyncio.Semaphore(connections_max)
         self._closed = False
+        database.server.connections.join(database.name)
 
     @classmethod
     async def open(cls, database: TenantDatabase, *, connections_max: int) -> "Reader":
-        """Connects when it is first used; whoever asks while all connections are busy waits."""
-        return cls(database, await database.pool(Role.READER, connections_max))
+        """Connects when it is first used; whoever asks while all its connections are busy waits."""
+        return cls(database, connections_max)
 
     async def fetch(self, statement: str, *arguments: Any, doing: str = "reading") -> list[Any]:
-        if self._closed:
-            raise LedgerClosed("The ledger is closed", fix="Read while it is open")
         try:
-            async with asyncio.timeout(READ_SECONDS_MAX):
-                return await self._fetch(statement, *arguments)
+            async with asyncio.timeout(READ_SECONDS_MAX), self._turns:
+                if self._closed:
+                    raise LedgerClosed("The ledger is closed", fix="Read while it is open")
+                async with self.database.lease(Role.READER) as connection:
+                    rows: list[Any] = await connection.fetch(statement, *arguments)
+                    return rows
         except POSTGRES_ERRORS as error:
             raise store_error(error, doing, self.database.server.name) from error
 
@@ -38,21 +41,15 @@ class Reader:
         rows = await self.fetch(statement, *arguments, doing=doing)
         return rows[0][0] if rows else None
 
-    async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
-        connection = await self._pool.acquire()
-        try:
-            rows: list[Any] = await connection.fetch(statement, *arguments)
-        except (asyncio.CancelledError, TimeoutError):
-            # The pool would wait for the end of a query whose answer may never come.
-            connection.terminate()
-            raise
-        finally:
-            await self._pool.release(connection, timeout=CLOSE_SECONDS)
-        return rows
-
     async def close(self) -> None:
+        """Reads that are under way are waited for, some seconds; then the idle connections go."""
+        if self._closed:
+            return
         self._closed = True
-        try:
-            await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
-        except TimeoutError:
-            self._pool.terminate()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                for _ in range(self._connections_max):
+                    await self._turns.acquire()
+        connections = self.database.server.connections
+        connections.leave(self.database.name)
+        await connections.close_idle(self.database.name)

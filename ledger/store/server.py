@@ -5,7 +5,7 @@ Addresses are keyword arguments throughout: no DSN is ever put together from nam
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import asyncpg
 from sqlalchemy.engine import make_url
@@ -14,9 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from ledger.errors import SettingsError
+from ledger.store.connections import Connection, Connections
+from ledger.store.logins import Logins
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+__all__ = ["Connection", "DatabaseServer", "server_at_url"]
+
 _URL_OPTIONS = {"sslmode": "ssl", "ssl": "ssl"}
 
 
@@ -28,23 +31,41 @@ class DatabaseServer:
     database: str
     address: dict[str, Any] = field(repr=False)
     connect_timeout_seconds: float = 10.0
+    logins: Logins = field(default_factory=Logins)
+    connections: Connections = field(default_factory=Connections, compare=False, repr=False)
+    """To tenants' databases. What the control plane opens for itself is bounded by itself, and not here."""
 
     async def connect(
-        self, database: str | None = None, *, role: str | None = None, **settings: str
+        self,
+        database: str | None = None,
+        *,
+        role: str | None = None,
+        login: str | None = None,
+        **settings: str,
     ) -> Connection:
-        """A new connection, its session in `role` from the start (so RESET ROLE returns to it)."""
+        """A new connection: as the configured user, or as one of a tenant's logins; its session in `role`
+        from the start, where one is named (so RESET ROLE returns to it)."""
         session = {"application_name": "daicho", "timezone": "UTC", **settings}
         if role is not None:
             session["role"] = role
+        address = self.address
+        if login is not None:
+            # An empty password and not none: asyncpg would look for one in PGPASSWORD and in ~/.pgpass.
+            address = {**address, "user": login, "password": self.logins.password(login) or ""}
         try:
             return await asyncpg.connect(
-                **self.address,
+                **address,
                 database=database or self.database,
                 timeout=self.connect_timeout_seconds,
                 server_settings=session,
             )
         except POSTGRES_ERRORS as error:
             raise store_error(error, "connecting", self.name) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process has connections of its own. The address, a password in it, goes through a pipe.
+        known = (self.name, self.database, self.address, self.connect_timeout_seconds, self.logins)
+        return DatabaseServer, known
 
     def engine(
         self, connect: Callable[[], Awaitable[Connection]] | None = None, *, connections_max: int = 5

@@ -1,21 +1,28 @@
 """TenantDatabase: one tenant's database and the roles in it.
 
-owner      migrates; nobody logs in as it
 writer     may execute the append functions and nothing else
 projector  owns the projection schema and reads events
 reader     may SELECT
-eraser     may execute the erasing function and nothing else; taken up for one erasure and left again
+eraser     may execute the erasing function and nothing else; used for one erasure at a time
+collector  may execute the functions of collecting garbage and nothing else
+owner      owns the rest, and migrates
 
-Nobody logs in as any of them: a session is the configured user's and takes a role up at connect.
+Each but the owner is a login of this one database: PostgreSQL lets it into no other. Nobody logs in as
+the owner; a migration is the configured user's session, which takes that role up at connect.
 """
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from ledger.errors import StoreError, TenantMismatch
+from ledger.store.held import HeldConnection
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection, DatabaseServer
 from ledger.store.statements import load_statements
@@ -29,6 +36,7 @@ class Role(StrEnum):
     PROJECTOR = "projector"
     READER = "reader"
     ERASER = "eraser"
+    COLLECTOR = "collector"
 
 
 @dataclass(frozen=True)
@@ -43,25 +51,42 @@ class TenantDatabase:
         return f"{self.name}_{role.value}"
 
     async def connect(self, role: Role, **settings: str) -> Connection:
-        """A connection in `role`, after the database has said that it is this tenant's."""
-        connection = await self.server.connect(self.name, role=self.role(role), **settings)
+        """A connection in `role`, after the database has said that it is this tenant's. It is the caller's
+        until it is closed, and counts as held (ledger/store/connections.py)."""
+        return await self.server.connections.acquire(
+            self.name, _purpose("own", role, settings), lambda: self._open(role, settings), hold=True
+        )
+
+    def lease(self, role: Role, **settings: str) -> AbstractAsyncContextManager[Connection]:
+        """A connection in `role` for one piece of work that waits for no other connection. Raises
+        StoreUnavailable, ConnectionLimitReached among it."""
+        return self.server.connections.lease(
+            self.name, _purpose("lease", role, settings), lambda: self._open(role, settings)
+        )
+
+    async def hold(self, role: Role) -> "HeldConnection":
+        """A connection for a session: its `close` gives it back, reset, to the next session."""
+        connection = await self.server.connections.acquire(
+            self.name, _purpose("session", role, {}), lambda: self._open(role, {}), hold=True
+        )
+        return HeldConnection(connection, self.server.connections)
+
+    def engine(self, role: Role) -> AsyncEngine:
+        """An SQLAlchemy engine that holds a connection per session, and none while there is none."""
+        return create_async_engine(
+            "postgresql+asyncpg://", async_creator=lambda: self.hold(role), poolclass=NullPool
+        )
+
+    async def _open(self, role: Role, settings: Mapping[str, str]) -> Connection:
+        how = {"role" if role is Role.OWNER else "login": self.role(role)}
+        connection = await self.server.connect(self.name, **how, **settings)
         try:
-            await self._assert_identity(connection)
+            async with asyncio.timeout(self.server.connect_timeout_seconds):
+                await self._assert_identity(connection)
         except BaseException:
             connection.terminate()
             raise
         return connection
-
-    async def pool(self, role: Role, connections_max: int) -> asyncpg.Pool:
-        """A pool that opens connections when they are needed; every one asserts the identity."""
-
-        async def connect(*_args: object, **_options: object) -> Connection:
-            return await self.connect(role)
-
-        return await asyncpg.create_pool(min_size=0, max_size=connections_max, connect=connect)
-
-    def engine(self, role: Role, connections_max: int) -> AsyncEngine:
-        return self.server.engine(connect=lambda: self.connect(role), connections_max=connections_max)
 
     async def _assert_identity(self, connection: Connection) -> None:
         try:
@@ -81,3 +106,7 @@ class TenantDatabase:
                 found=f"identity {found!r}",
                 fix="Nothing was read or written. Correct the catalogue",
             )
+
+
+def _purpose(kind: str, role: Role, settings: Mapping[str, str]) -> str:
+    return " ".join([kind, role.value, *(f"{name}={value}" for name, value in sorted(settings.items()))])

@@ -2,12 +2,11 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel
-
 from ledger.contract.events import RecordedEvent
+from projections.audit.answers import Answer
 
 
-class Erasure(BaseModel):
+class Erasure(Answer):
     """The payload of the event at `position` was erased; `record_position` is that of the
     `payload.erased`. All but the event itself is unknown where the database was tampered with."""
 

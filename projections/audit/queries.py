@@ -1,90 +1,222 @@
 """AuditQueries: answers about one tenant's runs, each folded from its events."""
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import datetime
+from pathlib import Path
 
+from blobstore import BlobNotFound, parse_digest
+from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.events import RecordedEvent
 from ledger.contract.state import GraphState
-from ledger.errors import PositionNotReached, RunNotFound
-from ledger.store.erasure import erasures_of
-from ledger.store.statements import load_statements
 from ledger.tenant import Tenant
+from projections.audit import tracing
+from projections.audit.bodies import BODY_BYTES_MAX, BodyChange, body_change
+from projections.audit.diff import RunDiff, artifact_changes, diff_of
 from projections.audit.erasures import Erasure, erasure_of
-from projections.audit.timeline import Timeline, timeline_of
-from projections.fold import RunState, fold, graph_state
+from projections.audit.explain import StepExplanation, explanation_of, no_step
+from projections.audit.lineage import Direction, Lineage
+from projections.audit.points import Point
+from projections.audit.replay import Replay, replay
+from projections.audit.runs import RunReader
+from projections.audit.search import SearchPage, Wanted, search
+from projections.audit.state import StateAsOf, graph_state_of, state_as_of
+from projections.audit.statistics import Source, Statistics, statistics
+from projections.audit.tables import RunsAsOf, TableAsOf, runs_at, table_at
+from projections.audit.timeline import Timeline, TimelineBuilder, TimelineEntry
+from projections.fold import NOT_IN_GRAPH_STATE
 
-_SQL = load_statements("projections.audit", "queries.sql")
+At = int | datetime | Point | None
+"""A position, an aware time or a Point; None is now, or, where a range begins, the first event."""
 
 
 class AuditQueries:
+    """Each answer is a pydantic model (docs/audit.md). All methods raise StoreUnavailable; those about one
+    run RunNotFound; those that take a point PositionNotReached and InvalidPoint (a ValueError)."""
+
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
+        self._runs = RunReader(tenant)
 
-    async def timeline(self, run_id: str) -> Timeline:
-        """Every event of a run in order. Raises RunNotFound."""
-        events = await self._events(run_id, None)
-        records = await erasures_of(self._tenant.reader, events)
-        return timeline_of(self._tenant.tenant_id, run_id, events, records)
+    async def timeline(
+        self,
+        run_id: str,
+        at: At = None,
+        *,
+        step: str | None = None,
+        since: At = None,
+        errors: bool = False,
+    ) -> Timeline:
+        """Every event of a run in order, and every attempt, up to a point; of those only what belongs to
+        `step`, was recorded `since` a point, or is in trouble (`errors`). Raises StepNotFound."""
+        after = await self._runs.position_before(Point.of(since), run_id)
+        builder = TimelineBuilder(self._tenant.tenant_id, run_id)
+        entries: list[TimelineEntry] = []
+        async for events in self._runs.pages(run_id, Point.of(at)):
+            entries += builder.add(events, await self._runs.erasures(events))
+        if step is not None and step not in builder.state.steps:
+            raise no_step(run_id, step, builder.state.steps)
+        return builder.timeline(entries).only(step=step, after=after, errors=errors)
 
-    async def erasures(
-        self, run_id: str, *, position: int | None = None, time: datetime | None = None
-    ) -> list[Erasure]:
-        """Which of the run's events can no longer be read, since when, by whom and why; of those that
-        `state_at` takes in. Raises what it raises."""
-        upto = await self._upto(run_id, position, time)
-        events = [event for event in await self._events(run_id, upto) if event.is_erased]
-        records = await erasures_of(self._tenant.reader, events)
-        return [erasure_of(event, records.get(event.position)) for event in events]
+    async def follow(
+        self, run_id: str, *, step: str | None = None, since: At = None, errors: bool = False
+    ) -> AsyncIterator[TimelineEntry]:
+        """The entries of a run's timeline, those that are there and those that come, until the run has ended.
+        Raises RunNotFound where nothing of it is recorded."""
+        after = await self._runs.position_before(Point.of(since), run_id)
+        await self._runs.require(run_id)
+        builder = TimelineBuilder(self._tenant.tenant_id, run_id)
+        async with aclosing(self._tenant.store.subscribe(run_id=run_id)) as events:
+            async for event in events:
+                [entry] = builder.add([event], await self._runs.erasures([event]))
+                if entry.is_wanted(step, after, errors):
+                    yield entry
+                if builder.has_ended:
+                    return
 
     async def state_at(
-        self, run_id: str, *, position: int | None = None, time: datetime | None = None
+        self,
+        run_id: str,
+        *,
+        position: int | None = None,
+        version: int | None = None,
+        time: datetime | None = None,
     ) -> GraphState:
-        """The run's state, references only: as of a tenant-wide `position`, or of a `time` (aware;
-        by when events were recorded), or, with neither, now.
-
-        Raises RunNotFound; PositionNotReached where the point lies beyond the head or before the
-        run's first event; ValueError for both at once or a naive time.
-        """
-        state = RunState(run_id)
-        for event in await self._events(run_id, await self._upto(run_id, position, time)):
-            fold(state, event)
-        return graph_state(state, self._tenant.tenant_id)
-
-    async def _upto(self, run_id: str, position: int | None, time: datetime | None) -> int | None:
-        if position is not None and time is not None:
-            raise ValueError("a position or a time, not both")
-        if time is not None:
-            return await self._position_at(run_id, time)
-        if position is not None:
-            await self._require_reached(position)
-        return position
-
-    async def _position_at(self, run_id: str, time: datetime) -> int:
-        if time.tzinfo is None:
-            raise ValueError(f"time needs a time zone, found the naive {time.isoformat()}")
-        return await self._tenant.store.last_position_at(run_id, time)
-
-    async def _require_reached(self, position: int) -> None:
-        head = await self._tenant.store.head()
-        if not 1 <= position <= head:
-            raise PositionNotReached(
-                f"There is no position {position}",
-                expected=f"a position from 1 to {head}, the head",
-                fix="Positions count all of a tenant's events; `daicho timeline` shows a run's",
-            )
-
-    async def _events(self, run_id: str, upto: int | None) -> list[RecordedEvent]:
-        events = await self._tenant.store.read_run(run_id, upto)
-        if events:
-            return events
-        if upto is not None and (later := await self._tenant.store.read_run(run_id, limit=1)):
-            raise PositionNotReached(
-                f"Run {run_id!r} had no event at that point",
-                expected=f"position {later[0].position} or later ({later[0].recorded_at.isoformat()})",
-                fix="Ask for a later point",
-            )
-        near = await self._tenant.reader.fetch(_SQL["near_runs"], run_id)
-        known = ", ".join(repr(row["run_id"]) for row in near)
-        raise RunNotFound(
-            f"There is no run {run_id!r} of tenant {self._tenant.tenant_id!r}",
-            fix=f"Did you mean {known}?" if known else "`daicho runs` lists them",
+        """The run's state, references only: as of a tenant-wide `position`, the run's own `version`, or a
+        `time` (by when events were recorded), or, with none of them, now."""
+        history = await self._runs.history(
+            run_id, Point(position, version, time), skip=NOT_IN_GRAPH_STATE
         )
+        return graph_state_of(history)
+
+    async def state(self, run_id: str, at: At = None) -> StateAsOf:
+        """What `state_at` tells, with the point it stands for and what was erased of it."""
+        history = await self._runs.history(run_id, Point.of(at))
+        return state_as_of(history, await self._erasures(history.erased))
+
+    async def erasures(
+        self,
+        run_id: str,
+        *,
+        position: int | None = None,
+        version: int | None = None,
+        time: datetime | None = None,
+    ) -> list[Erasure]:
+        """Which of the run's events can no longer be read, since when, by whom and why; of those that
+        `state_at` takes in."""
+        history = await self._runs.history(run_id, Point(position, version, time))
+        return await self._erasures(history.erased)
+
+    async def runs_at(
+        self,
+        at: At = None,
+        *,
+        status: str | None = None,
+        limit: int = 20,
+        after: int | None = None,
+    ) -> RunsAsOf:
+        """The runs there were at a point and how they stood then, the newest first; `status="running"`
+        gives those that were open. At most 1,000 a page; `after` takes the `next` of the page before."""
+        return await runs_at(self._runs, Point.of(at), status=status, limit=limit, after=after)
+
+    async def table_at(
+        self,
+        table: str,
+        at: At = None,
+        *,
+        run_id: str | None = None,
+        limit: int = 100,
+    ) -> TableAsOf:
+        """What a projection table (`runs`, `steps`, `attempts`, …) said at a point: at most `limit` rows
+        (10,000) in order of key, of one run where it is given. Raises TableNotFound."""
+        return await table_at(self._runs, table, Point.of(at), run_id=run_id, limit=limit)
+
+    async def diff(
+        self, run_id: str, a: At = None, b: At = None, *, other: str | None = None, bodies: bool = False
+    ) -> RunDiff:
+        """What differs between a run at the point `a` and the same run, or `other`, at the point `b`. With
+        `bodies`, also what changed inside each artifact that differs, where it is text or JSON."""
+        one = await self._runs.history(run_id, Point.of(a))
+        another = await self._runs.history(run_id if other is None else other, Point.of(b))
+        found = diff_of(one, another)
+        if bodies:
+            for change in artifact_changes(found):
+                if change.a is not None and change.b is not None:
+                    change.body = await self._body_change(change.a, change.b)
+        return found
+
+    async def explain(self, run_id: str, step_id: str, *, bodies: bool = False) -> StepExplanation:
+        """Everything about one step. With `bodies`, also what each repair changed. Raises StepNotFound."""
+        found = explanation_of(await self._runs.history(run_id), step_id)
+        if bodies:
+            for repair in found.repairs:
+                repair.change = await self._body_change(repair.before, repair.after)
+        return found
+
+    async def lineage(
+        self, digest_or_path: str, *, direction: Direction = "both", depth: int | None = None
+    ) -> Lineage:
+        """What an artifact was made from (`up`) and what was made from it (`down`), `depth` artifacts far.
+        A digest may be given by its first six digits or more. The tables lead to runs, whose events answer.
+        Raises ArtifactNotFound."""
+        return await tracing.lineage(self._runs, digest_or_path, direction, depth)
+
+    async def search(
+        self,
+        *,
+        run_id: str | None = None,
+        types: Sequence[str] | None = None,
+        step_id: str | None = None,
+        actor: str | None = None,
+        category: str | None = None,
+        text: str | None = None,
+        since: At = None,
+        until: At = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> SearchPage:
+        """One page of events, the newest first; `before` takes the `next` of the page before. Raises
+        InvalidSearch."""
+        names = None if types is None else tuple(map(str, types))
+        return await search(
+            self._runs,
+            Wanted(run_id, names, step_id, actor, category, text),
+            since=Point.of(since),
+            until=Point.of(until),
+            before=before,
+            limit=limit,
+        )
+
+    async def statistics(
+        self, *, since: At = None, until: At = None, source: Source = "tables"
+    ) -> Statistics:
+        """Failures, retries, durations and repairs of a range of time, or of positions. `source="events"`
+        folds every event and gives the same numbers."""
+        return await statistics(self._runs, since=Point.of(since), until=Point.of(until), source=source)
+
+    async def replay(self, run_id: str, folder: Path, at: At = None) -> Replay:
+        """Writes the run's state and bodies as of a point into `folder`. Raises FolderRefused."""
+        point = Point.of(at)
+        history = await self._runs.history(run_id, point)
+        assert history.last is not None
+        # What is recorded meanwhile is in none of the three.
+        upto = history.last.position
+        state = state_as_of(history, await self._erasures(history.erased))
+        return await replay(folder, history, state, await self.timeline(run_id, upto), self._tenant.blobs)
+
+    async def _body_change(self, before: ArtifactRef, after: ArtifactRef) -> BodyChange:
+        if max(before.size_bytes, after.size_bytes) > BODY_BYTES_MAX:
+            return BodyChange(kind="too_large", before_bytes=before.size_bytes, after_bytes=after.size_bytes)
+        one, other = await self._body(before), await self._body(after)
+        return await asyncio.to_thread(body_change, one, other, after.content_type)
+
+    async def _body(self, ref: ArtifactRef) -> bytes | None:
+        try:
+            return await self._tenant.blobs.get(parse_digest(ref.digest))
+        except BlobNotFound:
+            return None
+
+    async def _erasures(self, erased: list[RecordedEvent]) -> list[Erasure]:
+        records = await self._runs.erasures(erased)
+        return [erasure_of(event, records.get(event.position)) for event in erased]

@@ -1,28 +1,45 @@
-"""Timeline: what happened in a run, event by event, with what the fold finds odd about each."""
+"""Timeline: what happened in a run, event by event, with what the fold finds odd about each, and attempt
+by attempt, with what each waited for."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
-
-from pydantic import BaseModel
 
 from ledger.contract.events import EventType, RecordedEvent
+from projections.audit.answers import Answer
+from projections.audit.collecting import collector_paused
 from projections.audit.erasures import Erasure, erasure_of
-from projections.fold import RunState, fold
+from projections.audit.history import RunHistory
+from projections.audit.summaries import prompt_digest, prompt_text, summary_of
+from projections.fold import RunState, fold_decoded
 from projections.fold.durations import milliseconds_between
-from projections.rows import AnomalyRow, RunRow
+from projections.fold.runs import ENDED
+from projections.rows import AnomalyRow, AttemptRow, RunRow
+
+_ENDS_OF_ATTEMPTS = frozenset({EventType.STEP_SUCCEEDED, EventType.STEP_FAILED, EventType.STEP_LOST})
+_ENDS_OF_RUNS = frozenset({EventType.RUN_SUCCEEDED, EventType.RUN_FAILED, EventType.RUN_CANCELLED})
+_TROUBLES = frozenset(
+    {EventType.STEP_FAILED, EventType.STEP_LOST, EventType.RUN_FAILED, EventType.RUN_CANCELLED}
+)
+
+_WITH_ERROR = frozenset({EventType.STEP_FAILED, EventType.RUN_FAILED, EventType.STEP_RETRYING})
 
 
-class Anomaly(BaseModel):
+@dataclass(slots=True)
+class Anomaly:
     code: str
     message: str
 
 
-class TimelineEntry(BaseModel):
-    """One event. `duration_ms` stands on the end of an attempt or a run; `since_start_ms` is the
-    time from the run's first event; `retryable` stands on failures; `erased_at`, `_by` and `_reason` on
-    events whose payload was erased."""
+# Entries and attempts are dataclasses inside a pydantic answer: there is one for every event of a run, and
+# a model for each would cost as much as reading and folding them.
+@dataclass(slots=True)
+class TimelineEntry:
+    """One event. `since_start_ms` is the time from the run's first event. On the start of an attempt stand
+    `model`, `prompt`, the run's pack, and `waited_ms`, the time it waited to be tried again and for a worker;
+    on the end of an attempt or a run `duration_ms`; on failures `error_category` and `retryable`; on events
+    whose payload was erased `erased_at`, `_by` and `_reason`."""
 
     position: int
     version: int
@@ -35,16 +52,65 @@ class TimelineEntry(BaseModel):
     actor: str | None
     summary: str
     duration_ms: int | None = None
+    waited_ms: int | None = None
+    model: str | None = None
+    prompt: str | None = None
+    prompt_digest: str | None = None
+    prompt_pack_id: str | None = None
+    prompt_pack_version: str | None = None
+    prompt_pack_digest: str | None = None
     error_category: str | None = None
     retryable: bool | None = None
     erased: bool = False
     erased_at: datetime | None = None
     erased_by: str | None = None
     erased_reason: str | None = None
-    anomalies: list[Anomaly] = []
+    anomalies: list[Anomaly] = field(default_factory=list)
+
+    @property
+    def is_trouble(self) -> bool:
+        """A failure, a loss, a cancellation, or a fact that does not fit."""
+        return self.event_type in _TROUBLES or bool(self.anomalies)
+
+    def is_wanted(self, step: str | None, after: int, errors: bool) -> bool:
+        return (
+            (step is None or self.step_id == step)
+            and self.position > after
+            and (not errors or self.is_trouble)
+        )
 
 
-class Timeline(BaseModel):
+@dataclass(slots=True)
+class AttemptSpan:
+    """One attempt from its start to its end; either time is None where nothing recorded it. It waited
+    `retry_wait_ms` from the end of the attempt before it, then `queue_ms` for a worker where the engine
+    said when it was offered. `prompt` is name and version, `prompt_digest` that of its template; the pack is
+    the run's, its digest that of all its prompts; `ordinal` counts a step's attempts."""
+
+    step_id: str
+    ordinal: int
+    attempt: int
+    status: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_ms: int | None
+    retry_wait_ms: int | None
+    queue_ms: int | None
+    actor: str | None
+    worker: str | None
+    model: str | None
+    prompt: str | None
+    prompt_digest: str | None
+    prompt_pack_id: str | None
+    prompt_pack_version: str | None
+    prompt_pack_digest: str | None
+    error_category: str | None
+    retryable: bool | None
+    started_position: int | None
+    ended_position: int | None
+
+
+class Timeline(Answer):
     tenant_id: str
     run_id: str
     status: str
@@ -55,7 +121,101 @@ class Timeline(BaseModel):
     started_at: datetime | None
     ended_at: datetime | None
     duration_ms: int | None
+    attempts: list[AttemptSpan]
     entries: list[TimelineEntry]
+
+    def only(self, *, step: str | None = None, after: int = 0, errors: bool = False) -> "Timeline":
+        """The same run with fewer entries, and the attempts that one of them begins or ends: of one step,
+        after a position, or those in trouble (failed, lost, cancelled or odd)."""
+        if step is None and after == 0 and not errors:
+            return self
+        entries = [entry for entry in self.entries if entry.is_wanted(step, after, errors)]
+        kept = {entry.position for entry in entries}
+        attempts = [span for span in self.attempts if kept & {span.started_position, span.ended_position}]
+        return self.model_copy(update={"entries": entries, "attempts": attempts})
+
+
+class TimelineBuilder:
+    """Takes a run's events in order, gives an entry for each. Pure: the same events, the same entries."""
+
+    def __init__(self, tenant_id: str, run_id: str) -> None:
+        self.tenant_id = tenant_id
+        self.state = RunState(run_id)
+        self._first: datetime | None = None
+        self._anomalies = 0
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state.run is not None and self.state.run.status in ENDED
+
+    def add(
+        self,
+        events: Iterable[RecordedEvent],
+        erasure_records: Mapping[int, RecordedEvent] = MappingProxyType({}),
+    ) -> list[TimelineEntry]:
+        """`erasure_records` are those of erased events, by the erased position."""
+        with collector_paused():
+            return [self._add(event, erasure_records) for event in events]
+
+    def timeline(self, entries: list[TimelineEntry]) -> Timeline:
+        run = self.state.run or RunRow(self.state.run_id)
+        history = RunHistory(self.tenant_id, run.run_id, self.state)
+        # Every value is one of ours already: validating each once more would double the time.
+        return Timeline.model_construct(
+            tenant_id=self.tenant_id,
+            run_id=run.run_id,
+            status=run.status,
+            pipeline=run.pipeline,
+            prompt_pack_id=run.prompt_pack_id,
+            prompt_pack_version=run.prompt_pack_version,
+            prompt_pack_digest=run.prompt_pack_digest,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
+            duration_ms=run.duration_ms,
+            attempts=[span_of(row, run) for row in history.attempts],
+            entries=entries,
+        )
+
+    def _add(self, event: RecordedEvent, records: Mapping[int, RecordedEvent]) -> TimelineEntry:
+        state, payload, event_type = self.state, event.payload or {}, event.event_type
+        fold_decoded(state, event, payload)
+        odd = self._take_anomalies()
+        if self._first is None:
+            self._first = event.timestamp
+        entry = TimelineEntry(
+            event.position,
+            event.version,
+            str(event_type),
+            event.timestamp,
+            event.recorded_at,
+            milliseconds_between(self._first, event.timestamp),
+            event.step_id,
+            event.attempt,
+            event.actor,
+            summary_of(event_type, payload),
+            anomalies=odd,
+        )
+        if event.data is None:
+            _say_erased(entry, erasure_of(event, records.get(event.position)))
+        elif event_type in _WITH_ERROR and (error := payload.get("error")):
+            entry.error_category = error["category"]
+            entry.retryable = error["category"] == "retryable"
+        if event_type is EventType.STEP_STARTED:
+            _say_started(entry, state.attempts[event.step_id or ""][-1], state.the_run(event))
+        elif event_type in _ENDS_OF_ATTEMPTS:
+            entry.duration_ms = _attempt_ended(state, event)
+        elif event_type in _ENDS_OF_RUNS:
+            entry.duration_ms = state.run.duration_ms if state.run else None
+        return entry
+
+    def _take_anomalies(self) -> list[Anomaly]:
+        state = self.state
+        count = state.run.anomalies if state.run else None
+        if count is not None and count == self._anomalies:
+            state.touched.clear()
+            return []
+        self._anomalies = count or 0
+        return [Anomaly(row.code, row.message) for row in state.take_touched() if isinstance(row, AnomalyRow)]
 
 
 def timeline_of(
@@ -64,105 +224,60 @@ def timeline_of(
     events: Iterable[RecordedEvent],
     erasure_records: Mapping[int, RecordedEvent] = MappingProxyType({}),
 ) -> Timeline:
-    """Pure: the same events give the same timeline. `erasure_records` are those of erased events, by
-    position."""
-    state = RunState(run_id)
-    entries: list[TimelineEntry] = []
-    first: datetime | None = None
-    for event in events:
-        first = first or event.timestamp
-        fold(state, event)
-        anomalies = [row for row in state.take_touched() if isinstance(row, AnomalyRow)]
-        record = erasure_records.get(event.position)
-        entries.append(_entry(state, event, first, anomalies, record))
-    run = state.run or RunRow(run_id)
-    return Timeline(
-        tenant_id=tenant_id,
-        run_id=run_id,
-        status=run.status,
-        pipeline=run.pipeline,
-        prompt_pack_id=run.prompt_pack_id,
-        prompt_pack_version=run.prompt_pack_version,
-        prompt_pack_digest=run.prompt_pack_digest,
-        started_at=run.started_at,
-        ended_at=run.ended_at,
-        duration_ms=run.duration_ms,
-        entries=entries,
+    builder = TimelineBuilder(tenant_id, run_id)
+    return builder.timeline(builder.add(events, erasure_records))
+
+
+def span_of(row: AttemptRow, run: RunRow) -> AttemptSpan:
+    return AttemptSpan(
+        row.step_id,
+        row.ordinal,
+        row.attempt,
+        row.status,
+        row.started_at,
+        row.ended_at,
+        row.duration_ms,
+        row.retry_wait_ms,
+        row.queue_ms,
+        row.actor,
+        row.worker,
+        row.model,
+        prompt_text(row.prompt),
+        prompt_digest(row.prompt),
+        run.prompt_pack_id,
+        run.prompt_pack_version,
+        run.prompt_pack_digest,
+        row.error_category,
+        row.retryable,
+        row.started_position,
+        row.ended_position,
     )
 
 
-def _entry(
-    state: RunState,
-    event: RecordedEvent,
-    first: datetime,
-    anomalies: list[AnomalyRow],
-    erasure_record: RecordedEvent | None,
-) -> TimelineEntry:
-    erasure = erasure_of(event, erasure_record) if event.is_erased else None
-    payload = event.payload or {}
-    error = payload.get("error") or {}
-    category = error.get("category")
-    return TimelineEntry(
-        position=event.position,
-        version=event.version,
-        event_type=str(event.event_type),
-        timestamp=event.timestamp,
-        recorded_at=event.recorded_at,
-        since_start_ms=milliseconds_between(first, event.timestamp),
-        step_id=event.step_id,
-        attempt=event.attempt,
-        actor=event.actor,
-        summary=_summary(event.event_type, payload) if erasure is None else _erased(erasure),
-        duration_ms=_duration(state, event),
-        error_category=category,
-        retryable=None if category is None else category == "retryable",
-        erased=event.is_erased,
-        erased_at=erasure and erasure.erased_at,
-        erased_by=erasure and erasure.erased_by,
-        erased_reason=erasure and erasure.erased_reason,
-        anomalies=[Anomaly(code=row.code, message=row.message) for row in anomalies],
-    )
+def _say_started(entry: TimelineEntry, attempt: AttemptRow, run: RunRow) -> None:
+    entry.model = attempt.model
+    entry.prompt = prompt_text(attempt.prompt)
+    entry.prompt_digest = prompt_digest(attempt.prompt)
+    entry.prompt_pack_id = run.prompt_pack_id
+    entry.prompt_pack_version = run.prompt_pack_version
+    entry.prompt_pack_digest = run.prompt_pack_digest
+    waits = [wait for wait in (attempt.retry_wait_ms, attempt.queue_ms) if wait is not None]
+    entry.waited_ms = sum(waits) if waits else None
 
 
-def _duration(state: RunState, event: RecordedEvent) -> int | None:
-    if event.event_type in {EventType.STEP_SUCCEEDED, EventType.STEP_FAILED}:
-        ended = [row for row in state.attempts[event.step_id or ""] if row.ended_position == event.position]
-        return ended[-1].duration_ms if ended else None
-    if event.event_type in {EventType.RUN_SUCCEEDED, EventType.RUN_FAILED, EventType.RUN_CANCELLED}:
-        return state.run.duration_ms if state.run else None
-    return None
-
-
-def _erased(erasure: Erasure) -> str:
+def _say_erased(entry: TimelineEntry, erasure: Erasure) -> None:
+    entry.erased = True
+    entry.erased_at = erasure.erased_at
+    entry.erased_by = erasure.erased_by
+    entry.erased_reason = erasure.erased_reason
     if erasure.erased_at is None:
-        return "payload erased, and no record says by whom"
-    return f"payload erased by {erasure.erased_by}: {erasure.erased_reason}"
+        entry.summary = "payload erased, and no record says by whom"
+    else:
+        entry.summary = f"payload erased by {erasure.erased_by}: {erasure.erased_reason}"
 
 
-def _summary(event_type: EventType | str, payload: dict[str, Any]) -> str:
-    match event_type:
-        case EventType.RUN_STARTED:
-            pack = payload["prompt_pack"]
-            return f"{payload.get('pipeline') or 'run'} with prompt pack {pack['pack_id']} v{pack['version']}"
-        case EventType.STEP_SUCCEEDED | EventType.RUN_SUCCEEDED:
-            return _names("outputs", payload.get("outputs"))
-        case EventType.STEP_FAILED | EventType.RUN_FAILED:
-            error = payload["error"]
-            return f"{error['category']}: {error['message']}"
-        case EventType.STEP_RETRYING:
-            return f"after attempt {payload['previous_attempt']}" if "previous_attempt" in payload else ""
-        case EventType.RUN_CANCELLED | EventType.PAYLOAD_ERASED:
-            return str(payload.get("reason") or "")
-        case EventType.REPAIR_APPLIED:
-            change = f"{payload['before']['digest'][:8]} -> {payload['after']['digest'][:8]}"
-            note = payload.get("note")
-            return f"{payload['kind']}: {change}" + (f" ({note})" if note else "")
-        case EventType.ARTIFACT_STORED:
-            ref = payload["ref"]
-            return f"{payload['name']} {ref['digest'][:8]} ({ref['size_bytes']} bytes)"
-        case _:
-            return ""
-
-
-def _names(label: str, named: dict[str, Any] | None) -> str:
-    return f"{label} {', '.join(sorted(named))}" if named else ""
+def _attempt_ended(state: RunState, event: RecordedEvent) -> int | None:
+    for row in reversed(state.attempts.get(event.step_id or "", ())):
+        if row.ended_position == event.position:
+            return row.duration_ms
+    return None

@@ -6,11 +6,11 @@ from typing import Any
 
 from ledger.contract.events import PAYLOAD_MODELS, EventType, RecordedEvent
 from projections.fold import artifacts, prompts, runs, steps, tenant
-from projections.fold.graph_state import graph_state
+from projections.fold.graph_state import NOT_IN_GRAPH_STATE, graph_state
 from projections.fold.state import RunState
 from projections.fold.tenant import erased_position
 
-__all__ = ["RunState", "erased_position", "fold", "graph_state"]
+__all__ = ["NOT_IN_GRAPH_STATE", "RunState", "erased_position", "fold", "fold_decoded", "graph_state"]
 
 _Handler = Callable[[RunState, RecordedEvent, dict[str, Any]], None]
 
@@ -31,6 +31,7 @@ _HANDLERS: dict[EventType, _Handler] = {
     EventType.PROMPT_PACK_RETIRED: prompts.retired,
     EventType.PROJECTION_REBUILT: tenant.recorded,
     EventType.PAYLOAD_ERASED: tenant.recorded,
+    EventType.BLOBS_COLLECTED: tenant.recorded,
 }
 
 _KNOWN_KEYS = {event_type: frozenset(model.model_fields) for event_type, model in PAYLOAD_MODELS.items()}
@@ -39,10 +40,14 @@ _KNOWN_KEYS = {event_type: frozenset(model.model_fields) for event_type, model i
 def fold(state: RunState, event: RecordedEvent) -> None:
     """Applies `event`, the next of its stream, to `state`. Events of other applications, which
     carry a topic of their own, mean nothing here and are passed over."""
+    fold_decoded(state, event, event.payload or {})
+
+
+def fold_decoded(state: RunState, event: RecordedEvent, payload: dict[str, Any]) -> None:
+    """`fold`, for whoever has decoded the event's payload already; empty where it was erased."""
     event_type = event.event_type
     if not isinstance(event_type, EventType):
         return
-    payload = event.payload or {}
     if not payload.keys() <= _KNOWN_KEYS[event_type]:
         unknown = ", ".join(sorted(payload.keys() - _KNOWN_KEYS[event_type])[:5])
         state.anomaly(event, "unknown_payload_keys", f"{event_type.value} carries {unknown}"[:300])
@@ -52,8 +57,8 @@ def fold(state: RunState, event: RecordedEvent) -> None:
 
 
 def _move_on(state: RunState, event: RecordedEvent) -> None:
-    run = state.the_run(event)
+    run = state.run or state.the_run(event)
     run.last_position = event.position
     run.last_version = event.version
     run.last_recorded_at = event.recorded_at
-    state.touch(run)
+    state.touched[id(run)] = run

@@ -22,11 +22,11 @@ class RunState:
     path_versions: dict[str, int] = field(default_factory=dict)
     prompts: list[PromptRow] = field(default_factory=list)
     touched: dict[int, Row] = field(default_factory=dict)  # by identity; an insertion-ordered set
+    is_of_run: bool = field(init=False)
+    """Reserved streams hold administrative facts: none is a run or has a row among the runs."""
 
-    @property
-    def is_of_run(self) -> bool:
-        """Reserved streams hold administrative facts: none is a run or has a row among the runs."""
-        return not is_reserved(self.run_id)
+    def __post_init__(self) -> None:
+        self.is_of_run = not is_reserved(self.run_id)
 
     def touch(self, row: Row) -> None:
         self.touched[id(row)] = row

@@ -191,6 +191,8 @@ def _note_waits(
     """How long the attempt waited to be tried again, from the end of the one before it until the engine
     offered it, and from then on for a worker. Where the engine does not say, all of it is the former."""
     scheduled = engine.get("scheduled_at") if engine else None
+    if scheduled is None and previous is None:
+        return
     totals = (state.step(event), state.the_run(event))
     offered_at = event.timestamp
     if scheduled is not None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from minio import Minio
@@ -25,7 +26,7 @@ from tests.servers.s3_server import S3Server
 from tests.servers.sharing import shared_server
 
 SERVERS = ["swift", "ceph", *(["named_server"] if NAMED_SERVER in os.environ else [])]
-PLACES = ["folder", *SERVERS]
+PLACES = ["folder", "compressed_folder", *SERVERS]
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,10 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     backend: BlobBackend
     impatient: BlobBackend
-    if request.param == "folder":
-        backend = FilesystemRoot(tmp_path / "blobs")
-        impatient = FilesystemRoot(tmp_path / "blobs", renewed_seconds=-1)
+    if request.param.endswith("folder"):
+        compression: Any = "zstd" if request.param == "compressed_folder" else "none"
+        backend = FilesystemRoot(tmp_path / "blobs", compression=compression)
+        impatient = FilesystemRoot(tmp_path / "blobs", compression=compression, renewed_seconds=-1)
         write, begin = _writer_of_folder(tmp_path / "blobs"), _beginner_in_folder(tmp_path / "blobs")
     else:
         bucket: Bucket = request.getfixturevalue(request.param)

@@ -37,6 +37,10 @@ class Script:
     requests: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
+    @property
+    def methods(self) -> list[str]:
+        return [request.split()[0] for request in self.requests]
+
 
 @contextmanager
 def scripted_server(*answers: Answer, seconds_per_mib: float = 0.0) -> Iterator[Script]:
@@ -64,7 +68,7 @@ def _handler_of(script: Script) -> type[BaseHTTPRequestHandler]:
             time.sleep(answer.silent_seconds)
             self._send(answer)
 
-        do_GET = do_PUT = do_HEAD = answer
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = answer
 
         def _read_body(self) -> None:
             rest = int(self.headers.get("content-length") or 0)

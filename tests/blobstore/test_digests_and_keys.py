@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from blobstore import BlobStoreMisconfigured, InvalidDigest, digest_of, parse_digest
 from blobstore.digest import digest_of_chunks
 from blobstore.downloads import attachment
-from blobstore.endpoint import parse_endpoint
 from blobstore.keys import blob_key, parse_prefix
+from blobstore.minio.endpoint import parse_endpoint
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

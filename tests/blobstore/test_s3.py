@@ -10,14 +10,14 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
-from io import BytesIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scripted_server import Answer, s3_error, scripted_server
 
 from blobstore import (
     BlobAccessDenied,
-    BlobCorrupt,
     BlobError,
     BlobRequestRefused,
     BlobStore,
@@ -27,13 +27,17 @@ from blobstore import (
     MinioConnection,
     digest_of,
 )
-from blobstore.minio import ATTEMPTS_MAX
+from blobstore.keys import blob_key
+from blobstore.minio import requests
+from blobstore.minio.retries import ATTEMPTS_MAX, FIRST_PAUSE_SECONDS, pauses
+from blobstore.minio.writing import SENT_UNASKED_BYTES_MAX
 from blobstore.protocol import RENEWED_SECONDS
 
 BODY = b"<p>hello</p>"
 DIGEST = digest_of(BODY)
 SECRET = "hunter2-is-a-secret"
 ABSENT = s3_error(404, "NoSuchKey")
+THERE = s3_error(412, "PreconditionFailed")
 BUSY = s3_error(503, "SlowDown")
 NOW, EARLIER = formatdate(usegmt=True), formatdate(time.time() - RENEWED_SECONDS - 60, usegmt=True)
 WHOLE = Answer(200, BODY, "application/octet-stream", headers=(("Last-Modified", NOW),))
@@ -128,6 +132,15 @@ async def test_no_attempt_begins_after_the_deadline() -> None:
     assert len(script.requests) == 2
 
 
+@given(st.floats(0, 1, exclude_max=True))
+def test_pauses_double_and_differ_from_caller_to_caller(chance: float) -> None:
+    lengths = list(pauses(lambda: chance))
+    assert len(lengths) == ATTEMPTS_MAX - 1
+    for number, length in enumerate(lengths):
+        assert FIRST_PAUSE_SECONDS * 2**number / 2 <= length <= FIRST_PAUSE_SECONDS * 2**number
+    assert list(pauses()) != list(pauses())
+
+
 async def test_a_body_cut_short_is_fetched_again() -> None:
     short = Answer(200, BODY[:5], "application/octet-stream", promised_bytes=len(BODY))
     with scripted_server(short, WHOLE) as script:
@@ -143,68 +156,90 @@ async def test_a_body_that_is_always_cut_short_is_the_servers_failure_not_a_blob
 
 
 async def test_an_upload_damaged_on_its_way_is_sent_again() -> None:
-    with scripted_server(ABSENT, s3_error(400, "BadDigest"), Answer(200)) as script:
+    with scripted_server(s3_error(400, "BadDigest"), Answer(200)) as script:
         async with store_at(script.endpoint) as store:
             assert await store.put(BODY) == DIGEST
-    assert [request.split()[0] for request in script.requests] == ["GET", "PUT", "PUT"]
+    assert script.methods == ["PUT", "PUT"]
 
 
 async def test_an_upload_may_take_longer_than_connecting() -> None:
-    with scripted_server(ABSENT, Answer(200), seconds_per_mib=0.03) as script:
+    with scripted_server(ABSENT, Answer(200), seconds_per_mib=0.06) as script:
         async with store_at(script.endpoint, connect_timeout_seconds=0.3) as store:
             began = time.monotonic()
-            await store.put(bytes(30 << 20))
+            await store.put(bytes(15 << 20))
     assert time.monotonic() - began > 0.6
-    assert len(script.requests) == 2
+    assert script.methods == ["GET", "PUT"]
 
 
 # --- what is sent -------------------------------------------------------------------------------------------
 
 
 async def test_an_upload_carries_the_sha256_for_the_server_to_check() -> None:
-    with scripted_server(ABSENT, Answer(200)) as script:
+    with scripted_server(Answer(200)) as script:
         async with store_at(script.endpoint) as store:
             await store.put(BODY)
-    assert script.requests[1] == f"PUT /some-bucket/acme/sha256/{DIGEST[:2]}/{DIGEST}"
-    assert base64.b64decode(script.headers[1]["x-amz-checksum-sha256"]).hex() == DIGEST
-    assert script.headers[1]["x-amz-content-sha256"] == DIGEST
+    assert script.requests == [f"PUT /some-bucket/acme/sha256/{DIGEST[:2]}/{DIGEST}"]
+    assert base64.b64decode(script.headers[0]["x-amz-checksum-sha256"]).hex() == DIGEST
+    assert script.headers[0]["x-amz-content-sha256"] == DIGEST
 
 
 async def test_a_server_that_answers_another_checksum_stored_something_else() -> None:
     other = base64.b64encode(bytes.fromhex(digest_of(b"other"))).decode()
     stored_wrong = Answer(200, headers=(("x-amz-checksum-sha256", other),))
-    with scripted_server(ABSENT, stored_wrong) as script:
+    with scripted_server(stored_wrong) as script:
         async with store_at(script.endpoint) as store:
-            with pytest.raises(BlobCorrupt, match=digest_of(b"other")):
+            with pytest.raises(BlobStoreUnavailable, match="other bytes"):
                 await store.put(BODY)
+    assert script.methods == ["PUT"] * ATTEMPTS_MAX
 
 
-async def test_a_blob_that_is_there_is_read_and_not_sent() -> None:
-    with scripted_server(WHOLE) as script:
+async def test_a_small_blob_is_sent_unasked_and_never_replaces_what_is_there() -> None:
+    with scripted_server(THERE, WHOLE) as script:
         async with store_at(script.endpoint) as store:
             assert await store.put(BODY) == DIGEST
-    assert [request.split()[0] for request in script.requests] == ["GET"]
+    assert script.methods == ["PUT", "GET"]
+    assert script.headers[0]["if-none-match"] == "*"
+
+
+async def test_a_small_blob_whose_first_answer_was_lost_is_read_back() -> None:
+    with scripted_server(BUSY, THERE, WHOLE) as script:
+        async with store_at(script.endpoint) as store:
+            assert await store.put(BODY) == DIGEST
+    assert script.methods == ["PUT", "PUT", "GET"]
+
+
+async def test_a_damaged_blob_is_replaced_without_a_condition() -> None:
+    damaged = Answer(200, b"spoilt", "x/y", headers=WHOLE.headers)
+    with scripted_server(THERE, damaged, Answer(200)) as script:
+        async with store_at(script.endpoint) as store:
+            assert await store.put(BODY) == DIGEST
+    assert script.methods == ["PUT", "GET", "PUT"]
+    assert "if-none-match" not in script.headers[2]
+
+
+async def test_a_larger_blob_that_is_there_is_read_and_not_sent() -> None:
+    body = bytes(SENT_UNASKED_BYTES_MAX + 1)
+    with scripted_server(Answer(200, body, "x/y", headers=WHOLE.headers)) as script:
+        async with store_at(script.endpoint) as store:
+            assert await store.put(body) == digest_of(body)
+    assert script.methods == ["GET"]
 
 
 async def test_a_blob_that_is_old_or_of_no_known_age_is_sent_again_and_not_read() -> None:
     for headers in ((("Last-Modified", EARLIER),), (), (("Last-Modified", "noon"),)):
-        with scripted_server(Answer(200, BODY, "x/y", headers=headers), Answer(200)) as script:
+        with scripted_server(THERE, Answer(200, BODY, "x/y", headers=headers), Answer(200)) as script:
             async with store_at(script.endpoint) as store:
                 assert await store.put(BODY) == DIGEST
-        assert [request.split()[0] for request in script.requests] == ["GET", "PUT"]
+        assert script.methods == ["PUT", "GET", "PUT"]
 
 
 async def test_the_checksum_is_refused_by_a_real_server_where_it_is_wrong(swift) -> None:
     connection = swift.connection()
-    store = connection.store("checked")
     wrong = digest_of(b"other")
-
-    def upload(client) -> None:
-        store._upload(client, f"checked/sha256/{wrong[:2]}/{wrong}", wrong, BytesIO(BODY), len(BODY))
-
+    key = blob_key("checked", wrong)
     with pytest.raises(BlobStoreUnavailable, match="BadDigest"):
-        await connection.call(upload)
-    assert not await store.exists(wrong)
+        await connection.call(lambda client: requests.put(client, swift.name, key, BODY, wrong, {}))
+    assert not await connection.store("checked").exists(wrong)
     await connection.close()
 
 

@@ -13,7 +13,7 @@ from minio.error import MinioException, S3Error
 from minio.retention import Retention
 
 from blobstore import digest_of
-from blobstore.s3_uploads import unfinished_uploads
+from blobstore.minio.unfinished import unfinished_uploads
 from tests.blobstore.conftest import SERVERS, Bucket
 from tests.servers import gaps
 

@@ -10,6 +10,7 @@ from ledger.cli import main
 from ledger.control import guards
 from ledger.control.guards import Finding, inspect_server, inspect_tenant
 from ledger.control.guards_expected import EXECUTORS, routines
+from ledger.store.tenant_database import Role
 
 # What somebody did as a superuser -> the guard that is missing and a word of what is said of it.
 DISARMED: dict[str, tuple[str, str]] = {
@@ -109,7 +110,8 @@ DISARMED: dict[str, tuple[str, str]] = {
     'ALTER TABLE ledger.events OWNER TO "{writer}"': ("owner of table ledger.events", "{writer} owns it"),
     'ALTER SCHEMA projection OWNER TO "{reader}"': ("owner of schema projection", "{reader} owns it"),
     'GRANT "{owner}" TO "{writer}"': ("role {owner}", "{writer} is a member"),
-    'ALTER ROLE "{reader}" LOGIN': ("role {reader}", "may log in"),
+    'ALTER ROLE "{owner}" LOGIN': ("role {owner}", "may log in"),
+    'ALTER ROLE "{reader}" NOLOGIN': ("role {reader}", "may not log in"),
     'ALTER ROLE "{writer}" SUPERUSER': ("role {writer}", "SUPERUSER"),
     'ALTER DEFAULT PRIVILEGES FOR ROLE "{owner}" GRANT EXECUTE ON FUNCTIONS TO PUBLIC': (
         "default privileges",
@@ -140,7 +142,7 @@ DISARMED: dict[str, tuple[str, str]] = {
 
 def _named(tenant: Tenant, text: str) -> str:
     database = tenant.database
-    roles = {role: f"{database.name}_{role}" for role in ("owner", "writer", "projector", "reader", "eraser")}
+    roles = {role.value: database.role(role) for role in Role}
     return text.format(database=database.name, **roles)
 
 
@@ -282,7 +284,7 @@ async def test_without_a_tenant_all_are_looked_at(daicho: CliRunner, ledger: Led
     other = f"{tenant.tenant_id}-gone"
     database = await ledger.tenants.create_tenant_db(other, "Gone")
     connection = await ledger.server.connect()
-    await connection.execute(f'DROP DATABASE "{database}"')
+    await connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
     code, output = await _invoke(daicho, "doctor", "--json")
     await connection.execute("DELETE FROM control.tenants WHERE tenant_id = $1", other)
     await connection.close()

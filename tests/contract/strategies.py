@@ -190,6 +190,15 @@ _PAYLOADS: dict[EventType, st.SearchStrategy[dict[str, Any]]] = {
     EventType.PAYLOAD_ERASED: _fields(
         position=st.none() | st.integers(1, 2**63 - 1), event_id=_text, by=_text, reason=_text
     ),
+    EventType.BLOBS_COLLECTED: _fields(
+        **dict.fromkeys(
+            ("position", "mentioned", "listed", "listed_bytes", "deleted", "deleted_bytes"),
+            st.none() | st.integers(0, 2**63 - 1),
+        ),
+        grace_seconds=st.none() | st.floats(0, 1e9),
+        seconds=st.none() | st.floats(0, 1e9),
+        finished=st.none() | st.booleans(),
+    ),
 }
 assert _PAYLOADS.keys() == PAYLOAD_MODELS.keys()
 

@@ -221,6 +221,7 @@ def test_event_types_are_those_of_the_wire() -> None:
         *("step.started", "step.succeeded", "step.failed", "step.retrying", "step.lost"),
         *("repair.applied", "artifact.stored", "projection.rebuilt", "payload.erased"),
         *("prompt_pack.published", "prompt_pack.revised", "prompt_pack.retired"),
+        "blobs.collected",
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from blobstore import BlobStoreMisconfigured, MinioConnection, ObjectLock
 from ledger import Ledger, Settings
 from ledger.composition import blob_backend
 from ledger.errors import SettingsError, StoreUnavailable
@@ -217,3 +218,35 @@ def test_a_misspelt_setting_is_an_error_that_names_the_right_one(monkeypatch: py
 def test_variables_of_other_tools_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAICHO_BACKUP_BUCKET", "elsewhere")
     assert Settings().is_embedded
+
+
+WRONG_TOGETHER = {
+    "a CA file without TLS": ({"minio_ca_file": "/ca.pem"}, "MINIO_USE_SSL=true"),
+    "a lock without its days": ({"minio_object_lock": "governance"}, "MINIO_OBJECT_LOCK_DAYS=30"),
+    "days without a lock": ({"minio_object_lock_days": 3}, "MINIO_OBJECT_LOCK=governance"),
+    "an S3 server that compresses": ({"blob_compression": "zstd"}, "DAICHO_BLOB_COMPRESSION=none"),
+    "another lock": ({"minio_object_lock": "worm", "minio_object_lock_days": 3}, "MINIO_OBJECT_LOCK"),
+    "no connections": ({"minio_connections_max": 0}, "MINIO_CONNECTIONS_MAX"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "said"), WRONG_TOGETHER.values(), ids=WRONG_TOGETHER)
+def test_blob_settings_that_cannot_hold_together_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Settings(blobs="minio", **wrong)
+
+
+def test_an_object_lock_and_a_ca_reach_the_connection(tmp_path: Path) -> None:
+    settings = Settings(
+        blobs="minio",
+        minio_use_ssl=True,
+        minio_ca_file=tmp_path / "none.pem",
+        minio_object_lock="compliance",
+        minio_object_lock_days=30,
+    )
+    with pytest.raises(BlobStoreMisconfigured, match=r"none\.pem"):
+        blob_backend(settings)
+    plain = settings.model_copy(update={"minio_ca_file": None})
+    backend = blob_backend(plain)
+    assert isinstance(backend, MinioConnection)
+    assert backend.object_lock == ObjectLock("compliance", 30)

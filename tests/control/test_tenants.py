@@ -95,12 +95,11 @@ def _after(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[None]
     return interrupted
 
 
-MAKE_ROLES = "make_roles" if hasattr(provisioning, "make_roles") else "_make_roles"
 STEPS: dict[str, tuple[object, str, Callable[..., Awaitable[Any]]]] = {
-    "before the roles": (provisioning, MAKE_ROLES, _before),
-    "after the roles": (provisioning, MAKE_ROLES, _after(getattr(provisioning, MAKE_ROLES))),
+    "before the roles": (provisioning, "make_roles", _before),
+    "after the roles": (provisioning, "make_roles", _after(provisioning.make_roles)),
     "after the database": (provisioning, "_make_database", _after(provisioning._make_database)),
-    "after the migration": (provisioning, "upgrade_tenant", _after(provisioning.upgrade_tenant)),
+    "after the adoption": (provisioning, "adopt", _after(provisioning.adopt)),
     "after the identity": (provisioning, "_claim", _after(provisioning._claim)),
     "before the activation": (Catalogue, "set_status", _before),
 }
@@ -145,7 +144,7 @@ from ledger.control import provisioning
 async def die(*_args):
     os.kill(os.getpid(), signal.SIGKILL)
 
-provisioning.upgrade_tenant = die
+provisioning.adopt = die
 
 async def main():
     async with await Ledger.open(Settings(home=Path(sys.argv[1]))) as ledger:

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import Ledger
@@ -244,6 +244,7 @@ TOKENS = st.integers(0, 2**63 - 1)
 PRICES = st.decimals(0, Decimal("999999999999.999999"), places=6)
 
 
+@settings(deadline=None)
 @given(TOKENS, TOKENS, PRICES, PRICES)
 def test_no_digit_of_a_cost_is_lost(read: int, written: int, dear: Decimal, dearer: Decimal) -> None:
     cost = Price(input_per_million=dear, output_per_million=dearer, currency="USD").cost(read, written)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -110,6 +111,15 @@ async def test_calls_that_do_not_add_up_are_refused(tenant: Tenant, second: dict
         with pytest.raises(InvalidUsage, match="a step of their own"):
             step.used(**second)
     assert await usage(tenant) == {"model": "m", "input_tokens": 1}
+
+
+@pytest.mark.parametrize("tokens", [-1, 1.5, "7", True, 2**63])
+async def test_what_is_no_count_is_refused_where_it_is_noted(tenant: Tenant, tokens: Any) -> None:
+    async with tenant.run("run", prompt_pack=MOCK) as run, run.step("draft") as step:
+        with pytest.raises(InvalidUsage, match="no number of tokens"):
+            step.used(model="m", output_tokens=tokens)
+        step.used(model="m", cost=Decimal("1E-9"), currency="USD")
+    assert await usage(tenant) == {"model": "m", "cost": "0.000000001", "currency": "USD"}
 
 
 async def test_a_cost_that_is_told_stands_as_it_was_told(tenant: Tenant, model: LlmModel) -> None:

@@ -52,6 +52,19 @@ async def terminate(tenant: Tenant, backend: int) -> None:
         await connection.close()
 
 
+async def terminate_role(tenant: Tenant, role: Role) -> int:
+    """Ends all backends of one of the tenant's logins; returns how many."""
+    connection = await tenant.database.server.connect()
+    try:
+        ended: int = await connection.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = $1",
+            tenant.database.role(role),
+        )
+        return ended
+    finally:
+        await connection.close()
+
+
 def started(tenant: Tenant, run_id: str) -> Event:
     return Event(
         event_type=EventType.RUN_STARTED,

@@ -44,6 +44,11 @@ class Fact:
         )
 
 
+def can_be_emitted(kind: EventType | str) -> bool:
+    """An erasure records itself and packs are decided: neither can be emitted."""
+    return isinstance(kind, EventType) and not kind.is_decided and kind is not EventType.PAYLOAD_ERASED
+
+
 def history_of(facts: list[Fact]) -> History:
     history = History()
     for fact in facts:
@@ -143,6 +148,7 @@ _payloads: dict[EventType, st.SearchStrategy[dict[str, Any]]] = {
     T.PROMPT_PACK_RETIRED: _packs,
     T.PROJECTION_REBUILT: _given(position=st.integers(0, 9), seconds=st.floats(0, 9)),
     T.PAYLOAD_ERASED: _given(position=st.integers(1, 9), by=_text, reason=_text),
+    T.BLOBS_COLLECTED: _given(position=st.integers(0, 9), deleted=st.integers(0, 9), finished=st.booleans()),
 }
 assert set(_payloads) == set(EventType)
 

@@ -58,6 +58,7 @@ HISTORIES: dict[str, Callable[[], History]] = {
     "payload.erased": lambda: History().administrative(
         EventType.PAYLOAD_ERASED, position=1, by=SECRET, reason=SECRET
     ),
+    "blobs.collected": lambda: History().administrative(EventType.BLOBS_COLLECTED, unknown=SECRET),
 }
 
 

@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.contract.events import EventType, RecordedEvent
+from projections.copy_format import record_encoder_of
 from projections.digests import TableDigest
 from projections.fold import RunState, fold, graph_state
+from projections.rows import ROW_TYPES
 
 bounded = settings(
     max_examples=50,
@@ -41,9 +43,8 @@ def _project(tables: Tables, states: dict[str, RunState], batch: list[RecordedEv
 
 def _digests(records: Records) -> dict[str, str]:
     digests = {table: TableDigest() for table in records}
-    for table, rows in records.items():
-        for record in rows.values():
-            digests[table].add(record)
+    for row_type in ROW_TYPES:
+        digests[row_type.TABLE].add(map(record_encoder_of(row_type), records[row_type.TABLE].values()))
     return {table: digest.hexdigest() for table, digest in digests.items()}
 
 

@@ -181,6 +181,7 @@ def test_unknown_payload_keys_are_shown_and_harm_nothing() -> None:
         (EventType.PROMPT_PACK_REVISED, {"pack_id": "seo", "version": 2, "reason": "typo"}, "seo"),
         (EventType.PROMPT_PACK_RETIRED, {"pack_id": "seo", "reason": "unused"}, "seo"),
         (EventType.PROJECTION_REBUILT, {"position": 7, "events": 7, "seconds": 0.5}, "position 7"),
+        (EventType.BLOBS_COLLECTED, {"position": 9, "deleted": 2, "finished": True}, "position 9"),
         (EventType.PAYLOAD_ERASED, {"position": 3, "by": "ann", "reason": "GDPR"}, "position 3"),
     ],
 )

@@ -8,12 +8,12 @@ from uuid import uuid4
 import pytest
 from builder import fold_all
 from database_rows import live_records
-from event_strategies import Fact, cuts, interleaved
+from event_strategies import Fact, can_be_emitted, cuts, interleaved
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ledger import EventType, Ledger, Settings, Tenant
+from ledger import Ledger, Settings, Tenant
 from projections import Projector, rebuild, verify
 from projections import projector as projector_module
 
@@ -46,10 +46,6 @@ async def _compare(
             tenant_id = f"t-{uuid4().hex[:12]}"
             await ledger.tenants.create_tenant_db(tenant_id, "A tenant of an example")
             await _project_and_compare(await ledger.tenant(tenant_id), facts, sizes, stops)
-
-
-def can_be_emitted(kind: EventType | str) -> bool:
-    return isinstance(kind, EventType) and not kind.is_decided and kind is not EventType.PAYLOAD_ERASED
 
 
 async def _project_and_compare(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from database_rows import busy_run, connected, live_records, started, terminate, update
+from database_rows import busy_run, connected, live_records, started, terminate, terminate_role, update
 
 from ledger import Ledger, RecordedEvent, Settings, Tenant
 from ledger.errors import ProjectionBehind, ProjectionStopped, StoreError, StoreUnavailable
@@ -379,8 +379,7 @@ async def test_a_follower_whose_backend_is_killed_goes_on_by_itself(tenant: Tena
         for number in range(4):
             recorded = await busy_run(tenant, f"run-{number}")
             await reached(tenant, recorded[-1].position)
-            assert projector._connection is not None
-            await terminate(tenant, projector._connection.get_server_pid())
+            assert await terminate_role(tenant, Role.PROJECTOR) == 1
         assert projector.stopped is None
 
     assert (await verify(tenant)).ok

@@ -2,7 +2,7 @@
 whatever stops it leaves the old rows."""
 
 import asyncio
-import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,8 @@ from ledger import EventType, Settings, Tenant
 from ledger.contract.names import TENANT_STREAM
 from ledger.errors import RebuildRunning, StoreUnavailable
 from ledger.store.tenant_database import Role
-from projections import Projector, rebuild, verify
+from projections import Projector, rebuild, rebuilding, verify
+from projections.rebuilding.new_tables import build_indexes
 
 RUNS = 12
 EVENTS = 8 * RUNS + 1  # and a prompt pack
@@ -42,38 +43,36 @@ async def _catch_up(tenant: Tenant) -> None:
 
 
 class Pause:
-    """A progress callback that holds the rebuild in the middle of its transaction."""
+    """Holds the rebuild once its new tables are filled."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # `projections.rebuild` is the function; the module of that name stands in its shadow.
-        module: Any = sys.modules["projections.rebuild"]
         self.reached = asyncio.Event()
         self.go_on = asyncio.Event()
         self.backend = 0
-        whole = module.folded_streams
 
-        async def paused(connection: Any, *what: Any) -> Any:
-            async for item in whole(connection, *what):
-                yield item
-                if not self.reached.is_set():
-                    self.backend = connection.get_server_pid()
-                    self.reached.set()
-                    await self.go_on.wait()
+        async def paused(connections: Sequence[Any], tables: Sequence[Any]) -> None:
+            self.backend = connections[0].get_server_pid()
+            self.reached.set()
+            await self.go_on.wait()
+            await build_indexes(connections, tables)
 
-        monkeypatch.setattr(module, "folded_streams", paused)
+        monkeypatch.setattr(rebuilding, "build_indexes", paused)
 
 
 async def test_the_result_equals_what_was_projected(projected: Tenant) -> None:
     before = await live_records(projected)
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
 
-    report = await rebuild(projected, progress=lambda done, total: seen.append((done, total)))
+    report = await rebuild(projected, progress=lambda *how_far: seen.append(how_far))
 
     assert await live_records(projected) == before
     assert (report.position, report.events) == (EVENTS, EVENTS)
     assert report.rows == {table: len(rows) for table, rows in before.items()}
-    assert seen[-1] == (EVENTS, EVENTS)
-    assert seen == sorted(seen)
+    folding = [(done, total) for phase, done, total in seen if phase == "folding"]
+    assert folding[-1] == (EVENTS, EVENTS)
+    assert folding == sorted(folding)
+    phases = list(dict.fromkeys(phase for phase, _, _ in seen))
+    assert phases == ["folding", "building indexes", "catching up", "swapping"]
     assert (await verify(projected)).ok
 
 
@@ -227,7 +226,8 @@ async def test_appends_go_on_meanwhile_and_are_projected_afterwards(
 
     pause.go_on.set()
     report = await task
-    assert report.position == EVENTS < recorded[-1].position
+    assert report.position == recorded[-1].position
+    assert (await verify(projected)).ok
     await _catch_up(projected)
     verified = await verify(projected)
     assert verified.ok

@@ -11,7 +11,7 @@ from database_rows import busy_run, connected, live_records, started, update
 from ledger import Ledger, Settings, Tenant
 from projections import Projector, VerifyReport, verify
 from projections.rows import ROW_TYPES, PromptRow
-from projections.verify import DIFFERENCES_MAX
+from projections.verifying import DIFFERENCES_MAX
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ async def test_an_empty_tenant_is_equal(tenant: Tenant) -> None:
 
 
 async def test_projected_tables_are_equal_row_by_row_and_by_digest(projected: Tenant) -> None:
-    seen: list[tuple[int, int]] = []
-    report = await verify(projected, progress=lambda done, total: seen.append((done, total)))
+    seen: list[tuple[str, int, int]] = []
+    report = await verify(projected, progress=lambda *how_far: seen.append(how_far))
 
     assert report.ok
     assert report.differences == []
     assert (report.position, report.events) == (24, 24)
-    assert seen[-1] == (24, 24)
+    assert seen[-1] == ("comparing", 24, 24)
     records = await live_records(projected)
     assert {name: table.rows for name, table in report.tables.items()} == {
         name: len(rows) for name, rows in records.items()

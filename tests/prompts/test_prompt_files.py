@@ -4,7 +4,7 @@ import string
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import InvalidPromptPack
@@ -133,6 +133,7 @@ templates = (
 )
 
 
+@settings(deadline=None)
 @given(texts, texts, templates)
 def test_a_prompt_written_as_a_file_reads_back_as_the_same(
     name: str, description: str, template: str

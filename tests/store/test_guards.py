@@ -19,63 +19,69 @@ from ledger.store.tenant_database import Role
 # yes: done. -: the role lacks the right. guard: it has the right, and a trigger refuses.
 # `nobody` is a role without any grant: what it may do, PUBLIC may.
 MATRIX = """
-                                  owner   writer  projector  reader  eraser  nobody  superuser
-SELECT events                     yes     -       yes        yes     -       -       yes
-SELECT head                       yes     -       yes        yes     -       -       yes
-SELECT identity                   yes     yes     yes        yes     yes     -       yes
-SELECT snapshots                  yes     -       -          yes     -       -       yes
-SELECT tracking                   yes     -       -          yes     -       -       yes
-SELECT runs                       yes     -       yes        yes     -       -       yes
-INSERT events                     yes     -       -          -       -       -       yes
-INSERT head                       only    -       -          -       -       -       only
-INSERT identity                   only    -       -          -       -       -       only
-INSERT runs                       yes     -       yes        -       -       -       yes
-UPDATE events                     guard   -       -          -       -       -       guard
-UPDATE events to erase            guard   -       -          -       -       -       guard
-UPDATE head back                  guard   -       -          -       -       -       guard
-UPDATE identity                   guard   -       -          -       -       -       guard
-UPDATE runs                       yes     -       yes        -       -       -       yes
-DELETE events                     guard   -       -          -       -       -       guard
-DELETE head                       guard   -       -          -       -       -       guard
-DELETE identity                   guard   -       -          -       -       -       guard
-DELETE runs                       yes     -       yes        -       -       -       yes
-TRUNCATE events                   guard   -       -          -       -       -       guard
-TRUNCATE head                     guard   -       -          -       -       -       guard
-TRUNCATE identity                 guard   -       -          -       -       -       guard
-TRUNCATE runs                     yes     -       yes        -       -       -       yes
-LOCK events                       yes     -       -          -       -       -       yes
-EXECUTE append_event_v1           yes     yes     -          -       -       -       yes
-EXECUTE append_events_v1          yes     yes     -          -       -       -       yes
-EXECUTE append_contended_v1       yes     yes     -          -       -       -       yes
-EXECUTE append_events_v2          yes     yes     -          -       -       -       yes
-EXECUTE append_contended_v2       yes     yes     -          -       -       -       yes
-EXECUTE append_stored_events_v1   yes     yes     -          -       -       -       yes
-EXECUTE insert_tracking_v1        yes     yes     -          -       -       -       yes
-EXECUTE insert_snapshots_v1       yes     yes     -          -       -       -       yes
-EXECUTE flushed_v1                yes     -       yes        yes     -       -       yes
-EXECUTE erase_payload_v1          yes     -       -          -       yes     -       yes
-EXECUTE append_one_by_one_v1      yes     -       -          -       -       -       yes
-EXECUTE payload_commitment_v1     yes     -       -          -       -       -       yes
-EXECUTE erasure_id_v1             yes     -       -          -       -       -       yes
-EXECUTE is_own_type_v1            yes     -       -          -       -       -       yes
-EXECUTE refuse_change_v1          yes     -       -          -       -       -       yes
-EXECUTE head_only_advances_v1     yes     -       -          -       -       -       yes
-EXECUTE only_erasure_v1           yes     -       -          -       -       -       yes
-EXECUTE erasure_recorded_v1       yes     -       -          -       -       -       yes
-CREATE in ledger                  yes     -       -          -       -       -       yes
-CREATE in projection              yes     -       yes        -       -       -       yes
-CREATE in public                  yes     -       -          -       -       -       yes
-CREATE schema                     yes     -       -          -       -       -       yes
-CREATE TEMP                       yes     -       -          -       -       -       yes
-CREATE TRIGGER on events          yes     -       -          -       -       -       yes
-DISABLE TRIGGER on events         yes     -       -          -       -       -       yes
-DROP events                       yes     -       -          -       -       -       yes
-DROP TRIGGER on events            yes     -       -          -       -       -       yes
-DROP runs                         yes     -       yes        -       -       -       yes
-REPLACE FUNCTION                  yes     -       -          -       -       -       yes
-ALTER events                      yes     -       -          -       -       -       yes
-CREATE ROLE                       -       -       -          -       -       -       yes
-SET replication role              -       -       -          -       -       -       yes
+                                  owner   writer  projector  reader  eraser  collector  nobody  superuser
+SELECT events                     yes     -       yes        yes     -       -          -       yes
+SELECT head                       yes     -       yes        yes     -       -          -       yes
+SELECT identity                   yes     yes     yes        yes     yes     yes        -       yes
+SELECT snapshots                  yes     -       -          yes     -       -          -       yes
+SELECT tracking                   yes     -       -          yes     -       -          -       yes
+SELECT blob_fences                yes     -       -          yes     -       -          -       yes
+SELECT runs                       yes     -       yes        yes     -       -          -       yes
+INSERT events                     yes     -       -          -       -       -          -       yes
+INSERT head                       only    -       -          -       -       -          -       only
+INSERT identity                   only    -       -          -       -       -          -       only
+INSERT runs                       yes     -       yes        -       -       -          -       yes
+UPDATE events                     guard   -       -          -       -       -          -       guard
+UPDATE events to erase            guard   -       -          -       -       -          -       guard
+UPDATE head back                  guard   -       -          -       -       -          -       guard
+UPDATE identity                   guard   -       -          -       -       -          -       guard
+UPDATE runs                       yes     -       yes        -       -       -          -       yes
+DELETE events                     guard   -       -          -       -       -          -       guard
+DELETE head                       guard   -       -          -       -       -          -       guard
+DELETE identity                   guard   -       -          -       -       -          -       guard
+DELETE runs                       yes     -       yes        -       -       -          -       yes
+TRUNCATE events                   guard   -       -          -       -       -          -       guard
+TRUNCATE head                     guard   -       -          -       -       -          -       guard
+TRUNCATE identity                 guard   -       -          -       -       -          -       guard
+TRUNCATE runs                     yes     -       yes        -       -       -          -       yes
+LOCK events                       yes     -       -          -       -       -          -       yes
+EXECUTE append_event_v1           yes     yes     -          -       -       -          -       yes
+EXECUTE append_events_v1          yes     yes     -          -       -       -          -       yes
+EXECUTE append_contended_v1       yes     yes     -          -       -       -          -       yes
+EXECUTE append_events_v2          yes     yes     -          -       -       -          -       yes
+EXECUTE append_contended_v2       yes     yes     -          -       -       -          -       yes
+EXECUTE append_stored_events_v1   yes     yes     -          -       -       -          -       yes
+EXECUTE insert_tracking_v1        yes     yes     -          -       -       -          -       yes
+EXECUTE insert_snapshots_v1       yes     yes     -          -       -       -          -       yes
+EXECUTE flushed_v1                yes     -       yes        yes     -       -          -       yes
+EXECUTE erase_payload_v1          yes     -       -          -       yes     -          -       yes
+EXECUTE condemn_blobs_v1          yes     -       -          -       -       yes        -       yes
+EXECUTE blobs_deleted_v1          yes     -       -          -       -       yes        -       yes
+EXECUTE take_over_fences_v1       yes     -       -          -       -       yes        -       yes
+EXECUTE lift_fence_v1             yes     yes     -          -       -       -          -       yes
+EXECUTE append_one_by_one_v1      yes     -       -          -       -       -          -       yes
+EXECUTE payload_commitment_v1     yes     -       -          -       -       -          -       yes
+EXECUTE erasure_id_v1             yes     -       -          -       -       -          -       yes
+EXECUTE is_own_type_v1            yes     -       -          -       -       -          -       yes
+EXECUTE refuse_change_v1          yes     -       -          -       -       -          -       yes
+EXECUTE head_only_advances_v1     yes     -       -          -       -       -          -       yes
+EXECUTE only_erasure_v1           yes     -       -          -       -       -          -       yes
+EXECUTE erasure_recorded_v1       yes     -       -          -       -       -          -       yes
+EXECUTE refuse_fenced_v1          yes     -       -          -       -       -          -       yes
+CREATE in ledger                  yes     -       -          -       -       -          -       yes
+CREATE in projection              yes     -       yes        -       -       -          -       yes
+CREATE in public                  yes     -       -          -       -       -          -       yes
+CREATE schema                     yes     -       -          -       -       -          -       yes
+CREATE TEMP                       yes     -       -          -       -       -          -       yes
+CREATE TRIGGER on events          yes     -       -          -       -       -          -       yes
+DISABLE TRIGGER on events         yes     -       -          -       -       -          -       yes
+DROP events                       yes     -       -          -       -       -          -       yes
+DROP TRIGGER on events            yes     -       -          -       -       -          -       yes
+DROP runs                         yes     -       yes        -       -       -          -       yes
+REPLACE FUNCTION                  yes     -       -          -       -       -          -       yes
+ALTER events                      yes     -       -          -       -       -          -       yes
+CREATE ROLE                       -       -       -          -       -       -          -       yes
+SET replication role              -       -       -          -       -       -          -       yes
 """
 # What the owner and a superuser may do to the guards themselves no guard can refuse. Nobody works in
 # those roles but a migration, and `daicho doctor` tells what is missing afterwards.
@@ -84,7 +90,7 @@ NOBODY = f"daicho_test_nobody_{uuid4().hex}"  # roles are of the whole server
 
 STATEMENTS = {
     **{f"SELECT {table}": f"SELECT * FROM ledger.{table}" for table in (
-        "events", "head", "identity", "snapshots", "tracking")},
+        "events", "head", "identity", "snapshots", "tracking", "blob_fences")},
     **{f"DELETE {table}": f"DELETE FROM ledger.{table}" for table in ("events", "head", "identity")},
     **{f"TRUNCATE {table}": f"TRUNCATE ledger.{table} CASCADE" for table in ("events", "head", "identity")},
     "SELECT runs": "SELECT * FROM projection.runs",
@@ -119,6 +125,7 @@ STATEMENTS = {
     "CREATE ROLE": f"CREATE ROLE {NOBODY}_else",
     "SET replication role": "SET LOCAL session_replication_role = replica",
 }  # fmt: skip
+
 
 
 def expected() -> dict[str, dict[str, str]]:

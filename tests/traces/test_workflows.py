@@ -20,6 +20,7 @@ from workflow_trace import (
 
 from ledger import ArtifactRef, Event, EventType, Tenant
 from projections import rebuild, verify
+from projections.audit import AuditQueries
 
 TRACES = ["rnaseq-dirt02-001", "blast-chameleon-medium-001", "1000genome-chameleon-8ch-100k-001"]
 SIZES = {TRACES[0]: (197, 680), TRACES[1]: (303, 907), TRACES[2]: (208, 232)}
@@ -167,12 +168,27 @@ async def test_a_replayed_workflow_is_what_its_file_says(workflow: Workflow, ten
     by_path = {ref.path: file for file, ref in refs.items()}
     for file in (*files[:: len(files) // 20], files[-1]):
         assert {by_path[path] for path in _origins(refs[file].path, made, read)} == workflow.origins(file)
+    await _compare_lineage(AuditQueries(tenant), workflow, refs)
 
     # And all of it again from the events
     before = await verify(tenant)
     assert before.ok, [str(found) for found in before.differences]
     rebuilt = await rebuild(tenant)
     assert rebuilt.digests == {name: table.live_digest for name, table in before.tables.items()}
+
+
+async def _compare_lineage(audit: AuditQueries, workflow: Workflow, refs: Refs) -> None:
+    """What the audit tells of a file, by path or digest, up and down, is what the task graph says."""
+    by_path = {ref.path: file for file, ref in refs.items()}
+    for file in (*workflow.files[:: len(workflow.files) // 3], workflow.files[-1]):
+        up = await audit.lineage(refs[file].path, direction="up")
+        assert {by_path[node.path] for node in up.artifacts} == {file} | workflow.origins(file)
+        makers = {workflow.maker.get(name) for name in {file} | workflow.origins(file)} - {None}
+        assert {node.step_id for node in up.attempts} == makers
+        down = await audit.lineage(refs[file].digest, direction="down")
+        came_of_it = {name for name in workflow.files if file in workflow.origins(name)}
+        assert {by_path[node.path] for node in down.artifacts} == {file} | came_of_it
+        assert (up.truncated, down.truncated) == (None, None)
 
 
 async def _edges(tenant: Tenant) -> tuple[dict[str, str], dict[str, list[str]]]:

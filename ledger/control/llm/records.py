@@ -205,4 +205,8 @@ ModelRef = str | LlmModel | ResolvedLlm
 
 
 def model_id_of(model: ModelRef) -> str:
-    return model if isinstance(model, str) else model.model_id
+    if isinstance(model, LlmModel | ResolvedLlm):
+        return model.model_id
+    if not isinstance(model, str):
+        raise TypeError(f"a model is its name or a record of the LLM catalogue, not {type(model).__name__}")
+    return model

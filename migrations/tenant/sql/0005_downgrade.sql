@@ -13,6 +13,7 @@ UPDATE projection.checkpoints SET position = 0, updated_at = now() WHERE name = 
 -- name: checkpoints
 ALTER TABLE projection.checkpoints
     DROP COLUMN version,
+    DROP COLUMN rebuilds,
     DROP COLUMN stopped_position,
     DROP COLUMN stopped_reason,
     DROP COLUMN stopped_at

@@ -10,9 +10,11 @@ TRUNCATE projection.runs, projection.steps, projection.attempts, projection.arti
 
 -- name: checkpoints
 -- `version` is that of the projection which filled the tables (Projection.version); NULL where none did yet.
+-- `rebuilds` counts how often a rebuild replaced rows: whoever remembers some forgets them when it changes.
 -- Where a projection stopped, `stopped_position` and `stopped_reason` say at which event and why.
 ALTER TABLE projection.checkpoints
     ADD COLUMN version          bigint,
+    ADD COLUMN rebuilds         bigint NOT NULL DEFAULT 0,
     ADD COLUMN stopped_position bigint,
     ADD COLUMN stopped_reason   text,
     ADD COLUMN stopped_at       timestamptz

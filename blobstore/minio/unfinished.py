@@ -38,7 +38,7 @@ def unfinished_uploads(client: minio.Minio, bucket: str, key_prefix: str) -> Ite
         marker = page.uploads[-1].object_name or ""
 
 
-def abort_upload(client: minio.Minio, bucket: str, upload: Upload) -> None:
+def abort(client: minio.Minio, bucket: str, upload: Upload) -> None:
     """Remove one. Does nothing where it is gone: it was completed, or aborted by somebody else."""
     try:
         client._abort_multipart_upload(bucket, upload.key, upload.upload_id)

@@ -21,6 +21,10 @@ from blobstore.errors import (
 TROUBLE = (MinioException, HTTPError, ParseError, UnicodeDecodeError)
 """What a call of the SDK raises when it fails. The last two: a broken answer, which it decodes unguarded."""
 
+class BadAnswer(MinioException):
+    """A success that tells of a failure; the message says which."""
+
+
 _DENIED = {
     "AccessDenied",
     "AccountProblem",
@@ -39,6 +43,7 @@ _PASSING = {
     "RequestTimeout",
     "SlowDown",
     "OperationAborted",
+    "ConditionalRequestConflict",
 }
 
 
@@ -49,11 +54,15 @@ def tell(error: Exception, endpoint: str, bucket: str) -> BlobError:
             return _tell_answer(error, endpoint, bucket)
         case InvalidResponseError():
             return _tell_status(error._code, endpoint, bucket)
+        case BadAnswer():
+            return _unavailable(endpoint, str(error), None)
         case ServerError():
             return _tell_status(error.status_code, endpoint, bucket)
         case SSLError():
             return _unavailable(
-                endpoint, f"a failed TLS handshake ({type(error).__name__})", "Check `use_ssl`"
+                endpoint,
+                f"a failed TLS handshake ({error})",
+                "Check `use_ssl` (MINIO_USE_SSL) and who vouches for the server (MINIO_CA_FILE)",
             )
         case HTTPError():
             return _unavailable(endpoint, type(error).__name__, "Check that it runs and can be reached")

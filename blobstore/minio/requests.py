@@ -1,0 +1,67 @@
+"""Requests that the SDK signs and sends, but has no public call for: with a condition, or one part of an
+upload."""
+
+import base64
+
+import minio
+from minio.datatypes import Part
+from minio.error import S3Error
+
+from blobstore.digest import Digest
+from blobstore.minio.errors import BadAnswer
+
+CHECKSUM = "x-amz-checksum-sha256"
+PART_BYTES = 8 << 20
+PART_BYTES_MAX = 64 << 20
+PARTS_MAX = 10_000
+
+Headers = dict[str, str | list[str] | tuple[str]]
+
+
+def put(
+    client: minio.Minio, bucket: str, key: str, body: bytes, digest: Digest, headers: dict[str, str]
+) -> bool:
+    """PutObject, with the digest for the server to check. False where a condition among the headers
+    failed."""
+    checksum = base64.b64encode(bytes.fromhex(digest)).decode()
+    sent: Headers = {"Content-Type": "application/octet-stream", CHECKSUM: checksum, **headers}
+    try:
+        answer = client._execute("PUT", bucket, key, body=body, headers=sent, no_body_trace=True)
+    except S3Error as error:
+        if error.code != "PreconditionFailed":
+            raise
+        return False
+    if answer.headers.get(CHECKSUM, checksum) != checksum:  # where the server tells one at all
+        raise BadAnswer("the sha256 of other bytes than were sent")
+    return True
+
+
+def begin_upload(client: minio.Minio, bucket: str, key: str) -> str:
+    """CreateMultipartUpload: the upload's id."""
+    return client._create_multipart_upload(bucket, key, {})
+
+
+def put_part(client: minio.Minio, bucket: str, key: str, upload_id: str, number: int, body: bytes) -> Part:
+    """UploadPart. The signature (http) or Content-MD5 (https) lets the server check the bytes."""
+    return Part(number, client._upload_part(bucket, key, body, None, upload_id, number))
+
+
+def complete_upload(client: minio.Minio, bucket: str, key: str, upload_id: str, parts: list[Part]) -> bool:
+    """CompleteMultipartUpload. False where there is no such upload: it was completed, or aborted, before."""
+    try:
+        result = client._complete_multipart_upload(bucket, key, upload_id, parts)
+    except S3Error as error:
+        if error.code != "NoSuchUpload":
+            raise
+        return False
+    if result.etag is None:  # S3 may say 200 first, and fail while it puts the parts together
+        raise BadAnswer("an upload that could not be put together")
+    return True
+
+
+def part_bytes_for(size: int) -> int:
+    """How large the parts of a body are, so that it has PARTS_MAX at most."""
+    mib = 1 << 20
+    return max(PART_BYTES, -(-size // PARTS_MAX // mib) * mib)
+
+

@@ -1,0 +1,89 @@
+"""A run's state, and listings, as of a point."""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ledger.cli.render import first_line, local_time, status_text, table
+from projections.audit import Replay, StateAsOf, TableAsOf
+
+CELL_CHARS_MAX = 60
+
+
+def state_view(state: StateAsOf) -> RenderableType:
+    facts = table("", "")
+    facts.add_row("run", Text.assemble(state.run_id, "  ", status_text(state.status)))
+    as_of = f"position {state.position}, version {state.version}, recorded {local_time(state.recorded_at)}"
+    facts.add_row("as of", as_of)
+    facts.add_row("current step", Text(state.current_step or "none"))
+    facts.add_row("config", Text(str(state.config)))
+    facts.add_row("metadata", Text(str(state.metadata)))
+    outputs = table("output", "digest", "#bytes", "path")
+    for key, ref in state.step_outputs.items():
+        outputs.add_row(Text(key), ref.digest[:12], str(ref.size_bytes), Text(ref.path))
+    parts: list[RenderableType] = [facts, outputs]
+    if state.errors:
+        errors = table("error in", "#try", "category", "may retry", "message")
+        for error in state.errors:
+            errors.add_row(
+                Text(error.step_id),
+                str(error.attempt),
+                error.category.value,
+                "yes" if error.is_retryable() else "no",
+                Text(first_line(error.message), style="red"),
+            )
+        parts.append(errors)
+    for report in state.validation_reports:
+        issues = ", ".join(issue.code for issue in report.issues)
+        verdict = Text("passed", style="green") if report.passed else Text(f"refused: {issues}", style="red")
+        parts.append(Text.assemble((f"{report.validator} ", "bold dim"), verdict))
+    if state.erased:
+        erased = table("#pos", "erased", "step", "when", "by", "what")
+        for found in state.erased:
+            erased.add_row(
+                str(found.position),
+                found.event_type,
+                Text(found.step_id or ""),
+                local_time(found.erased_at),
+                Text(found.erased_by or ""),
+                Text(found.erased_reason or ""),
+            )
+        parts.append(erased)
+    return Group(*parts)
+
+
+def rows_view(found: TableAsOf) -> RenderableType:
+    """Columns in which nothing stands are left out."""
+    shown = [name for name in found.columns if any(row[name] is not None for row in found.rows)]
+    made = table(*shown, title=f"{found.table} as of position {found.position}")
+    for row in found.rows:
+        made.add_row(*(Text(_cell(row[name])) for name in shown))
+    more = [Text(f"the first {len(found.rows)} rows; --limit gives more", style="dim")] if found.more else []
+    return Group(made, *more)
+
+
+def replay_view(found: Replay) -> RenderableType:
+    lines = [
+        Text(f"{found.run_id} as of position {found.position}, {local_time(found.recorded_at)}", "bold"),
+        Text(f"state, timeline, manifest and {len(found.bodies)} bodies in {found.folder}"),
+    ]
+    for body in found.bodies:
+        if body.status != "written":
+            lines.append(Text(f"{body.status}: {body.path} {body.digest}", style="red"))
+    return Group(*lines)
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return local_time(value)
+        case dict() | list():
+            text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        case _:
+            text = first_line(str(value))
+    return text if len(text) <= CELL_CHARS_MAX else f"{text[:CELL_CHARS_MAX]}…"

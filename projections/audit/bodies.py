@@ -1,0 +1,142 @@
+"""What changed between two bodies: text as a unified diff, JSON as a list of operations at JSON pointers
+(RFC 6901). Pure, and bounded: what does not fit is counted, not shown."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import orjson
+from pydantic import Field
+
+from projections.audit.answers import Answer
+
+BODY_BYTES_MAX = 1024 * 1024
+TEXT_LINES_MAX = 20_000
+ITEMS_MAX = 2_000
+LINES_SHOWN_MAX = 400
+OPERATIONS_SHOWN_MAX = 200
+VALUE_CHARS_MAX = 400
+
+Kind = Literal["same", "text", "json", "binary", "too_large", "missing"]
+
+
+class Operation(Answer):
+    """`before` and `after` are JSON texts, cut after 400 characters; None where there is nothing."""
+
+    op: Literal["add", "remove", "replace"]
+    path: str
+    before: str | None = None
+    after: str | None = None
+
+
+class BodyChange(Answer):
+    """`lines` is a unified diff (`text`), `operations` lead from before to after (`json`); `hidden` counts
+    those left out. Of `binary` bodies, those over 1 MiB and those no longer stored only sizes are told."""
+
+    kind: Kind
+    before_bytes: int | None
+    after_bytes: int | None
+    lines: list[str] = Field(default_factory=list)
+    operations: list[Operation] = Field(default_factory=list)
+    hidden: int = 0
+
+
+def body_change(before: bytes | None, after: bytes | None, content_type: str) -> BodyChange:
+    """None stands for a body that is not there (any more)."""
+    sizes = {
+        "before_bytes": None if before is None else len(before),
+        "after_bytes": None if after is None else len(after),
+    }
+    if before is None or after is None:
+        return BodyChange(kind="missing", **sizes)
+    if before == after:
+        return BodyChange(kind="same", **sizes)
+    if max(len(before), len(after)) > BODY_BYTES_MAX:
+        return BodyChange(kind="too_large", **sizes)
+    if _is_json(content_type) and (parsed := _parsed(before, after)) is not None:
+        operations = list(json_operations(*parsed))
+        shown = operations[:OPERATIONS_SHOWN_MAX]
+        return BodyChange(kind="json", operations=shown, hidden=len(operations) - len(shown), **sizes)
+    texts = _texts(before, after)
+    if texts is None:
+        return BodyChange(kind="binary", **sizes)
+    if max(map(len, texts)) > TEXT_LINES_MAX:
+        return BodyChange(kind="too_large", **sizes)
+    lines = list(difflib.unified_diff(*texts, "before", "after", lineterm=""))
+    return BodyChange(
+        kind="text", lines=lines[:LINES_SHOWN_MAX], hidden=max(0, len(lines) - LINES_SHOWN_MAX), **sizes
+    )
+
+
+def json_operations(before: Any, after: Any, path: str = "") -> Iterator[Operation]:
+    """What leads from one JSON value to the other, each list and object gone into. In lists, indexes are
+    those of `before` for what goes and of `after` for what comes."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        yield from _of_objects(before, after, path)
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from _of_lists(before, after, path)
+    elif _text(before) != _text(after):
+        yield Operation(op="replace", path=path, before=_shown(before), after=_shown(after))
+
+
+def _of_objects(before: dict[str, Any], after: dict[str, Any], path: str) -> Iterator[Operation]:
+    for key in sorted(before.keys() | after.keys()):
+        below = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
+        if key not in after:
+            yield Operation(op="remove", path=below, before=_shown(before[key]))
+        elif key not in before:
+            yield Operation(op="add", path=below, after=_shown(after[key]))
+        else:
+            yield from json_operations(before[key], after[key], below)
+
+
+def _of_lists(before: list[Any], after: list[Any], path: str) -> Iterator[Operation]:
+    for old, new in _changed_ranges(before, after):
+        paired = min(len(old), len(new))
+        for one, other in zip(old[:paired], new[:paired], strict=True):
+            yield from json_operations(before[one], after[other], f"{path}/{other}")
+        for one in old[paired:]:
+            yield Operation(op="remove", path=f"{path}/{one}", before=_shown(before[one]))
+        for other in new[paired:]:
+            yield Operation(op="add", path=f"{path}/{other}", after=_shown(after[other]))
+
+
+def _changed_ranges(before: list[Any], after: list[Any]) -> Iterator[tuple[range, range]]:
+    if max(len(before), len(after)) > ITEMS_MAX:
+        yield range(len(before)), range(len(after))
+        return
+    one, other = [_text(item) for item in before], [_text(item) for item in after]
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        if tag != "equal":
+            yield range(i1, i2), range(j1, j2)
+
+
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _parsed(before: bytes, after: bytes) -> tuple[Any, Any] | None:
+    """None where one of them is no JSON: what was to be repaired often is none, and is text then."""
+    try:
+        return orjson.loads(before), orjson.loads(after)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _texts(before: bytes, after: bytes) -> tuple[Sequence[str], Sequence[str]] | None:
+    if b"\x00" in before or b"\x00" in after:
+        return None
+    try:
+        return before.decode().splitlines(), after.decode().splitlines()
+    except UnicodeDecodeError:
+        return None
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _shown(value: Any) -> str:
+    text = _text(value)
+    return text if len(text) <= VALUE_CHARS_MAX else f"{text[:VALUE_CHARS_MAX]}…"

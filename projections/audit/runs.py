@@ -1,0 +1,145 @@
+"""RunReader: the events of one run up to a point, a page in memory at a time, or an error that helps."""
+
+from collections.abc import AsyncIterator, Collection
+from datetime import datetime, timedelta
+
+from ledger.contract.events import EventType, RecordedEvent
+from ledger.errors import PositionNotReached, RunNotFound
+from ledger.store.erasure import erasures_of
+from ledger.store.event_store import MAX_POSITION, recorded_event
+from ledger.tenant import Tenant
+from projections.audit.history import RunHistory
+from projections.audit.near import did_you_mean, runs_near
+from projections.audit.points import NOW, Point
+from projections.audit.sql import SQL
+
+PAGE_EVENTS = 5_000
+
+
+class RunReader:
+    def __init__(self, tenant: Tenant) -> None:
+        self.tenant = tenant
+
+    async def history(
+        self, run_id: str, point: Point = NOW, *, skip: Collection[EventType] = ()
+    ) -> RunHistory:
+        """The run folded from its events up to `point`, but for those of the types to skip. Raises
+        RunNotFound, PositionNotReached."""
+        history = RunHistory.of(self.tenant.tenant_id, run_id)
+        async for events in self.pages(run_id, point, skip=skip):
+            history.add(events)
+        return history
+
+    async def pages(
+        self,
+        run_id: str,
+        point: Point = NOW,
+        *,
+        skip: Collection[EventType] = (),
+        page_events: int = PAGE_EVENTS,
+    ) -> AsyncIterator[list[RecordedEvent]]:
+        """The run's events in order. Raises RunNotFound where it has none, PositionNotReached where it
+        has none up to `point`, or the point lies beyond the head."""
+        upto = await self.position_of(point, run_id)
+        last = MAX_POSITION if upto is None else upto
+        version, found = -1, False
+        while True:
+            rows = await self.tenant.reader.fetch(
+                SQL["read_run"], run_id, version, last, list(skip), page_events, doing="reading events"
+            )
+            if rows:
+                found = True
+                yield [recorded_event(self.tenant.tenant_id, row) for row in rows]
+            if len(rows) < page_events:
+                break
+            version = rows[-1]["version"]
+        if not found:
+            await self._say_nothing_found(run_id, upto)
+
+    async def require(self, run_id: str) -> None:
+        """Raises RunNotFound where nothing of the run is recorded."""
+        async for _ in self.pages(run_id, page_events=1):
+            return
+
+    async def erasures(self, events: list[RecordedEvent]) -> dict[int, RecordedEvent]:
+        return await erasures_of(self.tenant.reader, events)
+
+    async def position_of(self, point: Point, run_id: str | None = None) -> int | None:
+        """The last position that the point takes in; None for now. Raises PositionNotReached."""
+        if point.time is not None:
+            return await self.position_at(point.time)
+        if point.version is not None:
+            return await self._position_of_version(run_id, point.version)
+        if point.position is not None:
+            await self._require_reached(point.position)
+        return point.position
+
+    async def bounds(self, since: Point, until: Point, last: int) -> tuple[int, int]:
+        """The positions of a range, the first exclusive. Never beyond `last`."""
+        upto = await self.position_of(until)
+        return await self.position_before(since), last if upto is None else min(upto, last)
+
+    async def position_before(self, since: Point, run_id: str | None = None) -> int:
+        """The last position that a range beginning at `since` leaves out; 0 where it leaves out none."""
+        if since.time is not None:
+            # The log's clock ticks in microseconds.
+            return await self.position_at(since.time - timedelta(microseconds=1))
+        position = await self.position_of(since, run_id)
+        return 0 if position is None else position - 1
+
+    async def projected_position(self) -> int:
+        return await self.tenant.projected_position()
+
+    async def position_at(self, time: datetime) -> int:
+        """The last position recorded at or before `time`; 0 where none was."""
+        position: int | None = await self.tenant.reader.fetchval(
+            SQL["position_at"], time, doing="finding a time"
+        )
+        return position or 0
+
+    async def _position_of_version(self, run_id: str | None, version: int) -> int:
+        if run_id is None:
+            raise PositionNotReached(
+                f"Version {version} of which run?",
+                expected="a position or a time",
+                fix="Versions count the events of one run, positions those of the tenant",
+            )
+        reader = self.tenant.reader
+        position: int | None = None
+        if version <= MAX_POSITION:
+            position = await reader.fetchval(SQL["position_of_version"], run_id, version)
+        if position is not None:
+            return position
+        last = await reader.fetchval(SQL["last_version"], run_id)
+        if last is None:
+            await self._say_nothing_found(run_id, None)
+        raise PositionNotReached(
+            f"Run {run_id!r} has no version {version}",
+            expected=f"a version from 1 to {last}",
+            fix="Versions count a run's events; `daicho timeline` shows them",
+        )
+
+    async def _require_reached(self, position: int) -> None:
+        head = await self.tenant.store.head()
+        if not 1 <= position <= head:
+            raise PositionNotReached(
+                f"There is no position {position}",
+                expected=f"a position from 1 to {head}, the head" if head else "a tenant that has events",
+                fix="Positions count all of a tenant's events; `daicho timeline` shows a run's",
+            )
+
+    async def _say_nothing_found(self, run_id: str, upto: int | None) -> None:
+        """Returns where the run has events after all, and all of them were skipped."""
+        first = next(iter(await self.tenant.store.read_run(run_id, limit=1)), None)
+        if first is None:
+            known = await runs_near(self.tenant.reader, run_id)
+            raise RunNotFound(
+                f"There is no run {run_id!r} of tenant {self.tenant.tenant_id!r}",
+                fix=did_you_mean(run_id, known, "`daicho runs` lists them"),
+            )
+        if upto is not None and upto < first.position:
+            raise PositionNotReached(
+                f"Run {run_id!r} had no event at that point",
+                expected=f"position {first.position} or later ({first.recorded_at.isoformat()})",
+                fix="Ask for a later point",
+            )

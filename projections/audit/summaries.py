@@ -1,0 +1,86 @@
+"""One line about each event, for people."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ledger.contract.events import EventType
+
+Payload = Mapping[str, Any]
+
+
+def summary_of(event_type: EventType | str, payload: Payload) -> str:
+    """Empty where nothing is to be said beside the type, or the payload was erased."""
+    summary = _SUMMARIES.get(event_type)
+    return summary(payload) if summary is not None and payload else ""
+
+
+def prompt_text(prompt: Any) -> str | None:
+    """Name and, where it was told, version: `draft v2`."""
+    if not prompt:
+        return None
+    version = prompt.get("version")
+    return str(prompt["name"]) if version is None else f"{prompt['name']} v{version}"
+
+
+def prompt_digest(prompt: Any) -> str | None:
+    """Of the prompt's template, where it was told."""
+    return prompt.get("digest") if prompt else None
+
+
+def _started(payload: Payload) -> str:
+    pack = payload["prompt_pack"]
+    return f"{payload.get('pipeline') or 'run'} with prompt pack {pack['pack_id']} v{pack['version']}"
+
+
+def _step_started(payload: Payload) -> str:
+    model, prompt = payload.get("model"), prompt_text(payload.get("prompt"))
+    return ", ".join([*([model] if model else []), *([f"prompt {prompt}"] if prompt else [])])
+
+
+def _outputs(payload: Payload) -> str:
+    named = payload.get("outputs")
+    return f"outputs {', '.join(sorted(named))}" if named else ""
+
+
+def _failed(payload: Payload) -> str:
+    error = payload["error"]
+    return f"{error['category']}: {error['message']}"
+
+
+def _retrying(payload: Payload) -> str:
+    return f"after attempt {payload['previous_attempt']}" if "previous_attempt" in payload else ""
+
+
+def _lost(payload: Payload) -> str:
+    return f"noticed by {payload['detected_by']}" if payload.get("detected_by") else ""
+
+
+def _reason(payload: Payload) -> str:
+    return str(payload.get("reason") or "")
+
+
+def _repaired(payload: Payload) -> str:
+    note = payload.get("note")
+    change = f"{payload['before']['digest'][:8]} -> {payload['after']['digest'][:8]}"
+    return f"{payload['kind']}: {change}" + (f" ({note})" if note else "")
+
+
+def _stored(payload: Payload) -> str:
+    ref = payload["ref"]
+    return f"{payload['name']} {ref['digest'][:8]} ({ref['size_bytes']} bytes)"
+
+
+_SUMMARIES: Mapping[EventType | str, Callable[[Payload], str]] = {
+    EventType.RUN_STARTED: _started,
+    EventType.RUN_SUCCEEDED: _outputs,
+    EventType.RUN_FAILED: _failed,
+    EventType.RUN_CANCELLED: _reason,
+    EventType.STEP_STARTED: _step_started,
+    EventType.STEP_SUCCEEDED: _outputs,
+    EventType.STEP_FAILED: _failed,
+    EventType.STEP_RETRYING: _retrying,
+    EventType.STEP_LOST: _lost,
+    EventType.REPAIR_APPLIED: _repaired,
+    EventType.ARTIFACT_STORED: _stored,
+    EventType.PAYLOAD_ERASED: _reason,
+}

@@ -1,0 +1,157 @@
+"""Swapping: new tables take the live ones' place, seen by nobody but in the answers.
+
+    1  hold the checkpoint, so that no projector writes (appends go on)
+    2  fold what has come since, and commit it
+    3  wait until no transaction looks at a state from before that commit: it would find the new tables,
+       which it may come to by their names, empty or behind
+    4  lock the live tables, for a moment or not at all; drop them, give the new ones their names, set the
+       checkpoint, commit
+
+Where 3 or 4 do not come at once, everything is let go of and tried again after a pause: nobody ever waits
+behind a rebuild that waits. Positions: the whole projection comes to the head as of 2; one table alone to
+where the others are, the checkpoint.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from ledger.errors import RebuildBlocked, StoreError
+from ledger.store.server import Connection
+from ledger.store.statements import load_statements
+from projections.definition import Projection
+from projections.rebuilding.catching_up import catch_up
+from projections.rebuilding.filling import Digests
+from projections.rebuilding.new_tables import NewTable, exchange, lock_live
+from projections.workers.job import Folded
+
+LOCK_MS_MAX = 25
+LOOK_SECONDS_MAX = 0.25
+PAUSE_SECONDS_MAX = 1.0
+SWAP_SECONDS_MAX = 600.0
+FEW_EVENTS = 500
+ROUNDS_MAX = 10
+
+_SQL = load_statements("projections.rebuilding", "queries.sql")
+_SHARED_SQL = load_statements("projections", "queries.sql")
+
+
+@dataclass
+class Swap:
+    """`holder` holds checkpoint and locks, `worker` folds. `position` is how far the new tables are."""
+
+    holder: Connection
+    worker: Connection
+    projection: Projection[Any]
+    tenant_id: str
+    tables: Sequence[NewTable]
+    digests: Digests
+    position: int
+    is_whole: bool
+    tell: Folded
+    held_ms: float = field(default=0.0)
+    """How long the live tables were locked."""
+
+    async def come_near(self) -> None:
+        """Folds what came while the tables were filled, until little is left; projectors go on."""
+        for _ in range(ROUNDS_MAX):
+            before = self.position
+            await self._advance()
+            if self.position - before < FEW_EVENTS:
+                return
+
+    async def perform(self) -> None:
+        """Raises RebuildBlocked where the tables could not be had for ten minutes."""
+        deadline = time.monotonic() + SWAP_SECONDS_MAX
+        pause = 0.05
+        while not await self._try():
+            if time.monotonic() > deadline:
+                raise await self._blocked()
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, PAUSE_SECONDS_MAX)
+            await self.come_near()
+
+    async def _try(self) -> bool:
+        transaction = self.holder.transaction()
+        await transaction.start()
+        try:
+            await self.holder.fetch(_SHARED_SQL["lock_checkpoint"], self.projection.name)
+            await self._advance()
+            if await self._all_look_afresh() and await self._lock():
+                await self.holder.execute(exchange(self.tables))
+                await self.holder.execute(
+                    _SHARED_SQL["set_checkpoint"],
+                    self.projection.name,
+                    self.position,
+                    self.projection.version,
+                )
+                await transaction.commit()
+                self.held_ms = (time.monotonic() - self._locked_at) * 1e3
+                return True
+        except BaseException:
+            self.holder.terminate()
+            raise
+        await transaction.rollback()
+        return False
+
+    async def _advance(self) -> None:
+        async with self.worker.transaction():
+            target = await self._target()
+            await catch_up(
+                self.worker,
+                self.projection,
+                self.tenant_id,
+                self.tables,
+                self.digests,
+                (self.position, target),
+                self.tell,
+            )
+        self.position = target
+
+    async def _target(self) -> int:
+        statement = _SHARED_SQL["head"] if self.is_whole else _SHARED_SQL["checkpoint"]
+        arguments = () if self.is_whole else (self.projection.name,)
+        target: int | None = await self.worker.fetchval(statement, *arguments)
+        if target is None or target < self.position:
+            raise StoreError(
+                f"The checkpoint of projection {self.projection.name!r} went back or away meanwhile",
+                fix="Rebuild the whole projection, not one table of it",
+            )
+        return target
+
+    async def _all_look_afresh(self) -> bool:
+        holder = self.holder.get_server_pid()
+        older = await self.worker.fetch(_SQL["older_snapshots"], holder)
+        until = time.monotonic() + LOOK_SECONDS_MAX
+        for pid, transaction, xmin in older:
+            while await self.worker.fetchval(_SQL["still_looking"], pid, transaction, xmin):
+                if time.monotonic() > until:
+                    return False
+                await asyncio.sleep(0.01)
+        return True
+
+    async def _lock(self) -> bool:
+        self._locked_at = time.monotonic()
+        statement = lock_live(self.tables)
+        if statement is None:
+            return True
+        await self.holder.execute(f"SET LOCAL statement_timeout = {LOCK_MS_MAX}")
+        try:
+            async with self.holder.transaction():  # a savepoint: what it locked is let go of again
+                await self.holder.execute(statement)
+        except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            return False
+        await self.holder.execute("SET LOCAL statement_timeout = 0")
+        return True
+
+    async def _blocked(self) -> RebuildBlocked:
+        pids = [str(row["pid"]) for row in await self.worker.fetch(_SQL["older_snapshots"], 0)]
+        return RebuildBlocked(
+            f"Other transactions used the tables of {self.projection.name!r} for {SWAP_SECONDS_MAX:.0f} s",
+            found=f"transactions of backends {', '.join(pids)}" if pids else None,
+            fix="End them (pg_stat_activity shows them) and rebuild again; the tables are as they were",
+        )

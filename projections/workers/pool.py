@@ -1,0 +1,112 @@
+"""Pool: the ranges of a job, done by so many processes, or by this one where there is little to do."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from ledger.errors import WorkerLost
+from projections.workers.frames import LENGTH, frame, unframed
+from projections.workers.job import Folded, Job
+from projections.workers.ranges import Range
+
+WORKERS_MAX = 64
+EVENTS_OF_WORKER = 50_000
+"""A process takes as long to start as some ten thousand events take to fold."""
+
+R = TypeVar("R")
+
+
+def workers_for(events: int, wanted: int | None) -> int:
+    """How many processes: `wanted`, or as many as there are processors where that much is to be done.
+    0 is none but this one."""
+    if wanted is not None:
+        if not 0 <= wanted <= WORKERS_MAX:
+            raise ValueError(f"workers is 0 to {WORKERS_MAX}, not {wanted}")
+        return wanted
+    return min(os.cpu_count() or 1, events // EVENTS_OF_WORKER, WORKERS_MAX)
+
+
+async def perform(job: Job[R], ranges: Sequence[Range], workers: int, folded: Folded) -> list[R]:
+    """The results for all ranges, in any order. The first failure ends all workers and is raised;
+    WorkerLost where a process was killed."""
+    waiting = iter(ranges)
+    results: list[R] = []
+    if not workers:
+        async with job.open() as opened:
+            for part in waiting:
+                results.append(await opened.perform(part, folded))
+        return results
+    await together(_keep_busy(job, waiting, results, folded) for _ in range(min(workers, len(ranges))))
+    return results
+
+
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All at once. The first failure ends the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in work:
+                group.create_task(part)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+async def _keep_busy(job: Job[R], waiting: Any, results: list[R], folded: Folded) -> None:
+    async with _worker() as worker:
+        await _say(worker, job)
+        for part in waiting:
+            await _say(worker, part)
+            while True:
+                kind, value = await _hear(worker)
+                if kind == "folded":
+                    folded(value)
+                elif kind == "failed":
+                    raise value
+                else:
+                    results.append(value)
+                    break
+
+
+@asynccontextmanager
+async def _worker() -> AsyncIterator[Process]:
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "projections.workers.process",
+        stdin=PIPE,
+        stdout=PIPE,
+        # A projection's module is found there as it was found here.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)},
+    )
+    try:
+        yield worker
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            worker.kill()
+        await asyncio.shield(worker.wait())
+
+
+async def _say(worker: Process, value: object) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write(frame(value))
+    with contextlib.suppress(ConnectionError):  # what became of it is heard
+        await worker.stdin.drain()
+
+
+async def _hear(worker: Process) -> tuple[str, Any]:
+    assert worker.stdout is not None
+    try:
+        head = await worker.stdout.readexactly(LENGTH.size)
+        data = await worker.stdout.readexactly(LENGTH.unpack(head)[0])
+    except asyncio.IncompleteReadError:
+        code = await worker.wait()
+        raise WorkerLost(
+            f"A worker process ended unasked, with exit status {code}",
+            fix="The tables are as they were. Look whether the machine ran out of memory; try again",
+        ) from None
+    said: tuple[str, Any] = unframed(data)
+    return said

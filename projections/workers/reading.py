@@ -1,0 +1,97 @@
+"""Reading: the streams of a range, folded, one after the other.
+
+The next page is under way while this one is folded. A stream's state is in memory until its last event;
+of the events themselves, two pages are.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ledger.contract.events import RecordedEvent
+from ledger.errors import DaichoError, ProjectionStopped
+from ledger.store.event_store import recorded_event
+from ledger.store.server import Connection
+from ledger.store.statements import load_statements
+from ledger.store.tenant_database import Role, TenantDatabase
+from projections.definition import Projection, S
+from projections.workers.job import Folded
+from projections.workers.ranges import Range
+
+PAGE_EVENTS = 1_000
+
+_SQL = load_statements("projections.workers", "queries.sql")
+_SETTINGS = {
+    "jit": "off",  # compiling takes longer than any of these queries
+    "max_parallel_workers_per_gather": "0",  # the workers are parallel already
+    "enable_seqscan": "off",  # every range by its index, or n ranges read the log n times
+    "work_mem": "64MB",
+}
+
+
+@asynccontextmanager
+async def reading(database: TenantDatabase, role: Role) -> AsyncIterator[Connection]:
+    """A connection that reads ranges of the log."""
+    connection = await database.connect(role, **_SETTINGS)
+    try:
+        yield connection
+    finally:
+        connection.terminate()  # nothing of it is to be waited for
+
+
+async def folded(
+    pages: AsyncIterator[Sequence[Any]], projection: Projection[S], tenant_id: str, tell: Folded
+) -> AsyncIterator[S]:
+    """The state of each stream, folded from its events on `pages`, which hold whole streams one after the
+    other. Raises ProjectionStopped at an event that cannot be folded."""
+    state: S | None = None
+    fold = projection.fold
+    async for rows in pages:
+        for row in rows:
+            event = recorded_event(tenant_id, row)
+            if state is None or state.run_id != event.run_id:
+                if state is not None:
+                    yield state
+                state = projection.new_state(event.run_id)
+            try:
+                fold(state, event)
+            except Exception as error:  # whatever a fold does with an event that it does not expect
+                raise _cannot_fold(event, error) from error
+        tell(len(rows))
+    if state is not None:
+        yield state
+
+
+def pages_of_range(connection: Connection, part: Range, upto: int) -> AsyncIterator[Sequence[Any]]:
+    """The events of the range's streams up to position `upto`. `connection` is in a transaction."""
+    condition, arguments = part.condition("stream_id")
+    where = f"{condition} AND position <= ${len(arguments) + 1}"
+    return _pages(connection, _SQL["read"].replace("true", where), *arguments, upto)
+
+
+def pages_of_streams(
+    connection: Connection, stream_ids: Sequence[str], upto: int
+) -> AsyncIterator[Sequence[Any]]:
+    """The events of these streams up to position `upto`. `connection` is in a transaction."""
+    where = "stream_id = ANY($1::text[]) AND position <= $2"
+    return _pages(connection, _SQL["read"].replace("true", where), stream_ids, upto)
+
+
+async def _pages(connection: Connection, statement: str, *arguments: Any) -> AsyncIterator[Sequence[Any]]:
+    cursor = await connection.cursor(statement, *arguments)
+    coming = asyncio.ensure_future(cursor.fetch(PAGE_EVENTS))
+    try:
+        while rows := await coming:
+            coming = asyncio.ensure_future(cursor.fetch(PAGE_EVENTS))
+            yield rows
+    finally:
+        coming.cancel()
+
+
+def _cannot_fold(event: RecordedEvent, error: Exception) -> ProjectionStopped:
+    said = error.problem if isinstance(error, DaichoError) else repr(error)
+    return ProjectionStopped(
+        f"The event at position {event.position} could not be folded: {said}",
+        fix=f"`daicho timeline {event.run_id}` shows it; the tables were left as they are",
+    )

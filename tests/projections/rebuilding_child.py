@@ -1,0 +1,60 @@
+"""A process that rebuilds with two workers and stops for ever at a given point, having said so.
+
+    python rebuilding_child.py HOME TENANT POINT
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from ledger import Ledger, Settings
+from projections import rebuild, rebuilding
+from projections.rebuilding import swapping
+from projections.workers import ranges
+
+
+async def _stop(*_: object, **__: object) -> Any:
+    print("reached", flush=True)
+    await asyncio.sleep(600)
+
+
+def _prepare(point: str) -> Any:
+    """Stops the rebuild there; returns the callback for its progress."""
+    ranges.EVENTS_OF_RANGE = 20
+    match point:
+        case "in the middle of filling":
+            whole = rebuilding.perform
+
+            async def perform(job: Any, parts: Any, workers: int, folded: Any) -> Any:
+                await whole(job, parts[: len(parts) // 2], workers, folded)
+                task = asyncio.create_task(whole(job, parts[len(parts) // 2 :] * 50, workers, folded))
+                await asyncio.sleep(0.7)  # workers are at it
+                assert not task.done()
+                return await _stop()
+
+            rebuilding.perform = perform  # type: ignore[assignment]
+        case "before indexes":
+            rebuilding.build_indexes = _stop
+        case "with the checkpoint held":
+            swapping.Swap._lock = _stop  # type: ignore[method-assign]
+        case "with the tables locked":
+            whole_exchange = swapping.exchange
+            swapping.exchange = lambda tables: whole_exchange(tables) + "; SELECT pg_sleep(1)"
+            return lambda phase, *_: print("reached", flush=True) if phase == "swapping" else None
+        case "after the exchange":
+            return lambda phase, *_: None
+    return None
+
+
+async def main(home: str, tenant_id: str, point: str) -> None:
+    progress = _prepare(point)
+    async with await Ledger.open(Settings(home=Path(home), projection="external")) as ledger:
+        tenant = await ledger.tenant(tenant_id)
+        if point == "after the exchange":
+            tenant.emitter.emit = _stop  # type: ignore[method-assign, assignment]
+        await rebuild(tenant, workers=2, progress=progress)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
