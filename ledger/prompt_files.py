@@ -12,6 +12,7 @@ plain or quoted, and a list of names in brackets or with one `- name` a line. Wh
 as something else than text (`yes`, `1.0`, `a: b`) is refused, to be quoted. `\\r\\n` is read as `\\n`.
 """
 
+import contextlib
 import json
 import re
 import string
@@ -193,18 +194,14 @@ class _Head:
     def _text(self, value: str) -> str:
         """A plain or quoted text of one line."""
         text: object = None
-        if not value.isprintable():
-            text = None
-        elif value.startswith('"'):
-            try:
+        if value.startswith('"'):
+            with contextlib.suppress(json.JSONDecodeError):
                 text = json.loads(value)  # what JSON quotes, YAML reads alike
-            except json.JSONDecodeError:
-                text = None
         elif re.fullmatch(r"'(?:[^']|'')*'", value):
             text = value[1:-1].replace("''", "'")
         elif _is_plain(value):
             text = value
-        if not isinstance(text, str) or not text.strip():
+        if not value.isprintable() or not isinstance(text, str) or not text.strip():
             self._refuse(f"has {value[:60]!r}", "text on one line; quote what YAML would read otherwise")
         return text
 

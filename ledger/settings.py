@@ -6,6 +6,7 @@ What is configured is used or is an error; nothing is tried instead.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,7 +30,11 @@ MINIO_FIELDS = (
     "object_lock",
     "object_lock_days",
 )
+LOGIN_KEY_CHARS_MIN = 32
 URL_SCHEMES = ("postgresql://", "postgres://", "postgresql+asyncpg://")
+
+
+_SERVER_PASSWORD = re.compile(r"DAICHO_SERVER_[A-Z0-9_]+_PASSWORD(_FILE)?")
 
 
 def _default_home() -> Path:
@@ -50,9 +55,7 @@ class Settings(BaseSettings):
 
     minio_endpoint: str = Field(default="localhost:9000", validation_alias="MINIO_ENDPOINT")
     minio_access_key: str = Field(default="minioadmin", validation_alias="MINIO_ACCESS_KEY")
-    minio_secret_key: SecretStr = Field(
-        default=SecretStr("minioadmin"), validation_alias="MINIO_SECRET_KEY"
-    )
+    minio_secret_key: SecretStr = Field(default=SecretStr("minioadmin"), validation_alias="MINIO_SECRET_KEY")
     minio_use_ssl: bool = Field(default=False, validation_alias="MINIO_USE_SSL")
     minio_bucket: str = Field(default="seo-gen-artifacts", validation_alias="MINIO_BUCKET")
     minio_region: str | None = Field(default=None, validation_alias="MINIO_REGION")
@@ -78,6 +81,12 @@ class Settings(BaseSettings):
     emit_queue_bytes_max: int = Field(default=64 * 2**20, ge=2**20, le=2**32)
     emit_batch_events_max: int = Field(default=1_000, ge=1, le=10_000)
     reader_connections_max: int = Field(default=4, ge=1, le=100)
+    server_connections_max: int = Field(default=50, ge=5, le=10_000)
+    """To tenants' databases, per server and process."""
+    connection_wait_seconds: float = Field(default=10.0, gt=0, le=300)
+
+    login_key: SecretStr | None = None
+    login_key_file: Path | None = None
 
     def __init__(self, **values: Any) -> None:
         # Fields with an alias are still given by their own name in Python.
@@ -136,6 +145,24 @@ class Settings(BaseSettings):
                 fix="Set it, or unset it for the embedded PostgreSQL",
             )
 
+    def secret_login_key(self) -> str | None:
+        """DAICHO_LOGIN_KEY, or what DAICHO_LOGIN_KEY_FILE holds; None where neither is set."""
+        if self.login_key is not None and self.login_key_file is not None:
+            raise SettingsError(
+                "Both DAICHO_LOGIN_KEY and DAICHO_LOGIN_KEY_FILE are set", fix="Unset one of them"
+            )
+        key = self.login_key.get_secret_value() if self.login_key is not None else None
+        if self.login_key_file is not None:
+            key = read_secret_file("DAICHO_LOGIN_KEY_FILE", self.login_key_file)
+        if key is not None and len(key) < LOGIN_KEY_CHARS_MIN:
+            raise SettingsError(
+                "The login key is too short to be one",
+                expected=f"at least {LOGIN_KEY_CHARS_MIN} random characters",
+                found=f"{len(key)}",
+                fix="Make one: openssl rand -base64 32",
+            )
+        return key
+
     @property
     def is_embedded(self) -> bool:
         return self.database_url is None
@@ -147,11 +174,29 @@ class Settings(BaseSettings):
         return "filesystem" if self.is_embedded else "minio"
 
 
+def read_secret_file(variable: str, path: Path) -> str:
+    """The first line of the file that `variable` names."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(
+            f"The file that {variable} names cannot be read", found=said, fix="Correct its name or its rights"
+        ) from None
+    if not lines or not lines[0]:
+        raise SettingsError(
+            f"The file that {variable} names is empty", fix="Put the secret in its first line"
+        )
+    return lines[0]
+
+
 def _refuse_misspelt(environment: Mapping[str, str]) -> None:
     # A misspelt DAICHO_DATABASE_URL would quietly mean the embedded server.
     known = {f"DAICHO_{name.upper()}" for name in Settings.model_fields if not name.startswith("minio_")}
     known |= {"DAICHO_TENANT"}
     for name in sorted(environment.keys() - known):
+        if _SERVER_PASSWORD.fullmatch(name):
+            continue
         if name.startswith("DAICHO_") and (meant := get_close_matches(name, known, 1, 0.85)):
             raise SettingsError(
                 f"{name} is set, and there is no such setting",

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from ledger.artifacts import ArtifactStore
 from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.context import ExecutionContext
 from ledger.contract.events import EventType, RecordedEvent
-from ledger.contract.names import is_reserved, name_problem
+from ledger.contract.names import CORE_PROJECTION, is_reserved, name_problem
 from ledger.control.llm import LlmCatalogue
 from ledger.emitter import EmitterLimits, EventEmitter
 from ledger.errors import InvalidName, RunNotStarted, TenantMismatch
@@ -33,9 +33,9 @@ STARTED_RUNS_REMEMBERED_MAX = 10_000
 class ProjectionProgress(Protocol):
     """How far the tenant's tables have come; the read side implements it."""
 
-    async def position(self) -> int: ...
+    async def position(self, projection: str) -> int: ...
 
-    async def wait(self, position: int, timeout_seconds: float) -> None: ...
+    async def wait(self, position: int, projection: str, timeout_seconds: float) -> None: ...
 
 
 class Tenant:
@@ -50,6 +50,7 @@ class Tenant:
         limits: EmitterLimits,
         llm: LlmCatalogue,
         announcer: Announcer | None = None,
+        former_ids: Collection[str] = (),
     ) -> None:
         self.tenant_id = database.tenant_id
         self.database = database
@@ -62,7 +63,9 @@ class Tenant:
         self._deadline_seconds = limits.deadline_seconds
         self.llm = llm
         self._price = partial(price_within, llm, limits.deadline_seconds)
-        self.artifacts = ArtifactStore(self.tenant_id, blobs, self.emitter, BlobFences(database, reader))
+        self.artifacts = ArtifactStore(
+            self.tenant_id, blobs, self.emitter, BlobFences(database, reader), former_ids
+        )
         self.prompts = PromptPacks(reader, self.application_env)
         self._progress: ProjectionProgress | None = None
         self._started_runs: set[str] = set()
@@ -156,14 +159,17 @@ class Tenant:
         """Handed in by the composition root: the write side knows of projections only that they come."""
         self._progress = progress
 
-    async def wait_projected(self, position: int, *, timeout_seconds: float = 30.0) -> None:
-        """Returns once the tables hold every event up to `position`: read your own writes."""
+    async def wait_projected(
+        self, position: int, *, projection: str = CORE_PROJECTION, timeout_seconds: float = 30.0
+    ) -> None:
+        """Returns once the projection's tables hold every event up to `position`: read your own writes.
+        Raises ProjectionStopped, ProjectionBehind."""
         assert self._progress is not None, "the composition root did not call follow"
-        await self._progress.wait(position, timeout_seconds)
+        await self._progress.wait(position, projection, timeout_seconds)
 
-    async def projected_position(self) -> int:
+    async def projected_position(self, projection: str = CORE_PROJECTION) -> int:
         assert self._progress is not None, "the composition root did not call follow"
-        return await self._progress.position()
+        return await self._progress.position(projection)
 
     async def close(self) -> None:
         """Everything emitted is acknowledged or failed; then the connections go."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ledger.contract.events import RecordedEvent
-from ledger.contract.names import is_reserved
+from ledger.contract.names import CORE_PROJECTION, is_reserved
 from projections.definition import Projection
 from projections.fold import RunState, fold
 from projections.rows import ROW_TYPES, STATE_ROW_TYPES, PromptRow, Row
@@ -14,7 +14,7 @@ _OF_RUNS = tuple(row_type for row_type in STATE_ROW_TYPES if row_type is not Pro
 class Core(Projection[RunState]):
     """Its tables were made by a migration and carry no prefix; all else is as in anybody's."""
 
-    name = "core"
+    name = CORE_PROJECTION
     version = 2
     tables = ROW_TYPES
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.contract.events import RecordedEvent
-from ledger.errors import ProjectionStopped, StoreError, StoreUnavailable
+from ledger.errors import DaichoError, ProjectionStopped, StoreError, StoreUnavailable
 from ledger.logs import get_logger
 from ledger.store.event_store import EventStore
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
@@ -29,7 +29,12 @@ from projections.table_sql import delete_by_run, select_by_run, upsert
 
 BATCH_EVENTS_MAX = 1_000
 RUNS_REMEMBERED_MAX = 2_000
+STOP_REASON_CHARS_MAX = 1_000
 RETRY_PAUSE_SECONDS = 0.5
+EAGER_POLL_SECONDS = 0.004
+EAGER_SECONDS = 0.5
+"""How often and how long, after events came, an eager projector looks by itself: wake-ups of other
+processes are spaced further apart than a row should take to be seen."""
 
 _SQL = load_statements("projections", "queries.sql")
 log = get_logger(__name__)
@@ -46,16 +51,27 @@ class Stopped:
 class Projector:
     """One projection of one tenant. `run_until_cancelled` follows live; `catch_up` comes to the head once."""
 
-    def __init__(self, store: EventStore, projection: Projection[Any] = CORE) -> None:
+    def __init__(
+        self, store: EventStore, projection: Projection[Any] = CORE, *, is_eager: bool = False
+    ) -> None:
         self.projection = projection
         self.advanced = Wakeup()
         self.stopped: Stopped | None = None
+        self.idle_since: float | None = None
+        """Since when it has found nothing to do (the event loop's clock); None while it has."""
+        self.is_out_of_reach = False
+        """Whether the database could not be reached at the last attempt."""
+        self._is_eager = is_eager
         self._store = store
         self._states: OrderedDict[str, State] = OrderedDict()
         self._position: int | None = None
         self._version: int | None = None
         self._rebuilds = 0
         self._one_by_one_upto = 0
+
+    @property
+    def tenant_id(self) -> str:
+        return self._store.tenant_id
 
     async def catch_up(self) -> int:
         """Projects until nothing is left; returns the checkpoint."""
@@ -66,13 +82,18 @@ class Projector:
 
     async def run_until_cancelled(self) -> None:
         """Follows the store. Where it is out of reach, tries again; at an event that cannot be
-        projected it stops, keeps the reason in `stopped`, and leaves the tables as they are."""
+        projected it stops, keeps the reason in `stopped` and beside the checkpoint, and leaves the
+        tables as they are."""
         while True:
             try:
-                if not await self.project_batch():
-                    assert self._position is not None
-                    await self._store.appended.beyond(self._position)
+                done = await self.project_batch()
+                self.is_out_of_reach = False
+                if done:
+                    self.idle_since = None
+                else:
+                    await self._more()
             except StoreUnavailable as error:
+                self.is_out_of_reach = True
                 log.warning("projection_retry", tenant_id=self._store.tenant_id, problem=error.problem)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             except ProjectionStopped:
@@ -80,9 +101,20 @@ class Projector:
                 return
             except Exception as error:
                 # Whoever waits must hear of it: a task that died without a word is waited for in vain.
-                self._stop(self._position or 0, error)
+                await self._stop(self._position or 0, error)
                 self.advanced.notify()
                 return
+
+    async def _more(self) -> None:
+        """Waits until there is, or may be, an event after the checkpoint."""
+        now = asyncio.get_running_loop().time()
+        if self.idle_since is None:
+            self.idle_since = now
+        assert self._position is not None
+        if self._is_eager and now - self.idle_since < EAGER_SECONDS:
+            await asyncio.sleep(EAGER_POLL_SECONDS)
+        else:
+            await self._store.appended.beyond(self._position)
 
     async def project_batch(self) -> int:
         """Projects up to 1,000 events in one transaction; returns how many. A batch that cannot be
@@ -104,7 +136,7 @@ class Projector:
             self._forget()
             self._raise_if_unavailable(error)
             if len(events) == 1:
-                raise self._stopped_at(events[0], error) from error
+                raise await self._stopped_at(events[0], error) from error
             self._one_by_one_upto = events[-1].position
             return await self.project_batch()
         except BaseException:
@@ -192,16 +224,40 @@ class Projector:
             if isinstance(unavailable, StoreUnavailable):
                 raise unavailable from error
 
-    def _stopped_at(self, event: RecordedEvent, error: Exception) -> ProjectionStopped:
-        self._stop(event.position, error)
+    async def _stopped_at(self, event: RecordedEvent, error: Exception) -> ProjectionStopped:
+        await self._stop(event.position, error)
+        whose = "daicho" if self.projection is CORE else type(self.projection).__module__
         return ProjectionStopped(
             f"The event at position {event.position} could not be projected: {error!r}",
-            fix=f"`daicho timeline {event.run_id}` shows it; this is a fault of daicho, report it",
+            fix=f"`{show_event(self._store.tenant_id, event.position)}` shows it; "
+            f"this is a fault of {whose}, report it",
         )
 
-    def _stop(self, position: int, error: Exception) -> None:
+    async def _stop(self, position: int, error: Exception) -> None:
         self.stopped = Stopped(position, str(error) or type(error).__name__)
-        log.error("projection_stopped", tenant_id=self._store.tenant_id, position=position, reason=str(error))
+        log.error(
+            "projection_stopped",
+            tenant_id=self._store.tenant_id,
+            projection=self.projection.name,
+            position=position,
+            reason=self.stopped.reason,
+        )
+        if position:
+            await self._note_stop(self.stopped)
+
+    async def _note_stop(self, stopped: Stopped) -> None:
+        """Beside the checkpoint, where other processes read it. Where the database cannot be reached, what
+        is lost is a note: whoever projects next stops at the same event."""
+        try:
+            async with self._store.database.lease(Role.PROJECTOR) as connection:
+                reason = stopped.reason[:STOP_REASON_CHARS_MAX].replace("\x00", "")
+                await connection.execute(
+                    _SQL["note_stop"], self.projection.name, stopped.position - 1, stopped.position, reason
+                )
+        except DaichoError as error:
+            log.warning("projection_stop_not_noted", tenant_id=self._store.tenant_id, problem=error.problem)
+        except POSTGRES_ERRORS as error:
+            log.warning("projection_stop_not_noted", tenant_id=self._store.tenant_id, problem=str(error))
 
     def _forget(self) -> None:
         self._states.clear()
@@ -210,6 +266,11 @@ class Projector:
     def _trim(self) -> None:
         while len(self._states) > RUNS_REMEMBERED_MAX:
             self._states.popitem(last=False)
+
+
+def show_event(tenant_id: str, position: int) -> str:
+    """The command that shows the event at `position`."""
+    return f"daicho tail -t {tenant_id} --after {position - 1} --json | head -1"
 
 
 async def streams_to_fold_again(connection: Connection, events: Sequence[RecordedEvent]) -> set[str]:

@@ -7,6 +7,18 @@ SELECT position FROM projection.checkpoints WHERE name = $1
 -- name: checkpoint_and_version
 SELECT position, version, rebuilds FROM projection.checkpoints WHERE name = $1
 
+-- name: checkpoint_and_stop
+SELECT position, stopped_position, stopped_reason FROM projection.checkpoints WHERE name = $1
+
+-- name: standings
+-- One row per name, with the head and the age of the first event that is not projected.
+SELECT n.name, c.position, c.version, c.stopped_position, c.stopped_reason, c.stopped_at, h.position AS head,
+       extract(epoch FROM clock_timestamp() - e.recorded_at)::float8 AS lag_seconds
+  FROM unnest($1::text[]) AS n (name)
+ CROSS JOIN ledger.head AS h
+  LEFT JOIN projection.checkpoints AS c ON c.name = n.name
+  LEFT JOIN ledger.events AS e ON e.position = coalesce(c.position, 0) + 1
+
 -- name: lock_checkpoint
 -- Whoever holds this row may write the tables; all others wait.
 SELECT position, version, rebuilds FROM projection.checkpoints WHERE name = $1 FOR UPDATE

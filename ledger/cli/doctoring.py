@@ -16,6 +16,7 @@ from ledger.control.catalogue import Catalogue, TenantRecord
 from ledger.control.guards import Finding, inspect_server, inspect_tenant
 from ledger.control.migrations import control_revision, require_head
 from ledger.control.server import open_server
+from ledger.control.servers import DatabaseServers
 from ledger.errors import DaichoError, MigrationNeeded
 from ledger.store.server import DatabaseServer
 
@@ -36,8 +37,9 @@ async def doctor(tenant_id: str | None, as_json: bool) -> int:
         await _require_control(server)
         async with Catalogue.open(server) as catalogue:
             tenants = [await catalogue.get(tenant_id)] if tenant_id else await catalogue.list()
-        for tenant in tenants:
-            findings += await _inspected(tenant, server)
+            servers = DatabaseServers(server, catalogue)
+            for tenant in tenants:
+                findings += await _inspected(tenant, servers)
     if as_json:
         print_json(
             {
@@ -60,12 +62,12 @@ async def _require_control(server: DatabaseServer) -> None:
     require_head(found, "control", "The control database")
 
 
-async def _inspected(tenant: TenantRecord, server: DatabaseServer) -> list[Finding]:
+async def _inspected(tenant: TenantRecord, servers: DatabaseServers) -> list[Finding]:
     if tenant.status == "creating":
         fix = f"Finish it: `daicho tenant create {tenant.tenant_id} {tenant.name!r}`"
         return [Finding("provisioning", "the tenant's making was interrupted", fix, tenant.tenant_id)]
     try:
-        return await inspect_tenant(tenant.database_on(server))
+        return await inspect_tenant(await servers.database(tenant))
     except DaichoError as error:
         if error.retryable:
             raise

@@ -1,6 +1,7 @@
 """`daicho llm`: which models there are, what they cost, and which one a step uses."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
@@ -52,6 +53,28 @@ async def resolve(step_id: str, as_json: bool) -> None:
             "price": _price(found.model.price),
         }
     )
+
+
+@llm.command("history")
+@click.argument("kind", type=click.Choice(["provider", "model", "default"]))
+@click.argument("name", metavar="NAME")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@json_option
+@runs_async
+async def history(kind: str, name: str, limit: int, as_json: bool) -> None:
+    """Show who changed a provider, a model or a step's default, when, what and why; the newest first."""
+    subject = f"{'step' if kind == 'default' else kind}:{name}"
+    async with open_ledger(projection="external") as ledger:
+        acts = await ledger.llm.history(subject, limit=limit)
+    if as_json:
+        print_json([asdict(act) for act in acts])
+        return
+    if not acts:
+        out.print(f"Nothing is on record about the {kind} {name}.", markup=False)
+    for act in acts:
+        when = render.local_time(act.recorded_at)
+        out.print(f"{when}  {act.actor}: {act.reason}", markup=False, soft_wrap=True)
+        _changes(act.details["before"] or {}, act.details["after"] or {})
 
 
 @llm.group()
@@ -268,9 +291,15 @@ def _tell(what: str, change: Change[Any], as_json: bool) -> None:
         out.print(f"{what}: unchanged, nothing was recorded", markup=False)
         return
     out.print(f"{what}: {'removed' if not after else 'changed' if before else 'added'}", markup=False)
-    for name, value in after.items() if before else ():
-        if before[name] != value:
-            _facts({f"  {name.replace('_', ' ')}": f"{_shown(before[name])} -> {_shown(value)}"})
+    if before and after:
+        _changes(before, after)
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for name in after or before:
+        old, new = before.get(name), after.get(name)
+        if old != new:
+            _facts({f"  {name.replace('_', ' ')}": f"{_shown(old)} -> {_shown(new)}"})
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Answers as tables for people. Times are shown in the reader's zone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ STATUS_STYLES = {
     "running": "cyan",
     "not_started": "dim",
 }
-WRAPPED = frozenset({"error", "what", "message", "path", "", "name"})
+WRAPPED = frozenset({"error", "what", "message", "path", "", "name", "parameters", "can"})
 
 
 def table(*headers: str, title: str | None = None) -> Table:
@@ -71,6 +71,29 @@ def verify_view(report: VerifyReport) -> RenderableType:
     if hidden:
         parts.append(Text(f"… and {hidden} more", style="red"))
     return Group(*parts)
+
+
+def standing_notes(
+    tenant_id: str, leader: str | None, projections: Sequence[Mapping[str, Any]]
+) -> Iterator[Text]:
+    """What is to be known of a tenant's projections beside how far the core has come: who leads, which
+    ones lag or stand still, and what to do."""
+    if leader is not None:
+        yield Text(f"{tenant_id}: followed by {leader}", style="dim")
+    for found in projections:
+        note = Text(f"{tenant_id}: {found['projection']} is {found['state'].replace('_', ' ')}")
+        if found["state"] == "current":
+            continue
+        if found["state"] == "behind":
+            note.append(f" by {found['lag']} events, {duration(round(found['lag_seconds'] * 1000))}")
+        elif found["state"] == "stopped":
+            note.append(f" at position {found['stopped_position']}: {first_line(found['stopped_reason'])}")
+        elif found["state"] == "outdated":
+            note.append(f": version {found['version']} filled it, this is {found['expected_version']}")
+        if found["fix"] is not None:
+            note.append(f"\n  {found['fix']}", style="bold")
+        note.stylize("yellow" if found["state"] in {"behind", "not_made"} else "red", 0, len(tenant_id))
+        yield note
 
 
 def local_time(time: datetime | None) -> str:

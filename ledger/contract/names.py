@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+CORE_PROJECTION = "core"
+"""The projection that daicho brings itself."""
 TENANT_STREAM = "$tenant"
 PROMPT_PACKS = "$prompt_packs"  # the streams `$prompt_packs/pack_id` hold what was decided about packs
 RUN_LEVEL = "$run"  # stands as `step_id` in the StepError of a failure outside every step

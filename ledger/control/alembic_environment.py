@@ -8,7 +8,7 @@ from sqlalchemy import MetaData, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger.control.catalogue import Catalogue
+from ledger.control.catalogue import NOT_THERE, Catalogue
 from ledger.control.migrations import (
     SCHEMA,
     History,
@@ -19,6 +19,7 @@ from ledger.control.migrations import (
 )
 from ledger.control.roles import ensure_roles
 from ledger.control.server import open_server
+from ledger.control.servers import DatabaseServers
 from ledger.settings import Settings
 from ledger.store.server import DatabaseServer
 
@@ -38,6 +39,8 @@ def run_environment(context: Any, history: History, metadata: MetaData) -> None:
     connection = context.config.attributes.get("connection")
     if connection is not None:
         migrate(connection)
+    elif context.is_offline_mode():
+        _write_script(context, history)
     else:
         asyncio.run(from_command_line())
 
@@ -52,12 +55,21 @@ async def _engines(server: DatabaseServer, history: History, only: str | None) -
     require_head(revision, "control", "The control database")
     async with Catalogue.open(server) as catalogue:
         # A tenant whose making was interrupted may have no database yet; create_tenant_db finishes it.
-        made = [tenant for tenant in await catalogue.list() if tenant.status != "creating"]
+        made = [tenant for tenant in await catalogue.list() if tenant.status not in NOT_THERE]
         tenants = [await catalogue.get(only)] if only else made
-    databases = [tenant.database_on(server) for tenant in tenants]
+        servers = DatabaseServers(server, catalogue)
+        databases = [await servers.database(tenant) for tenant in tenants]
     for database in databases:
         await ensure_roles(database)
     return [owner_engine(database) for database in databases]
+
+
+def _write_script(context: Any, history: History) -> None:
+    # With asyncpg's dialect, which leaves a percent sign in a statement as it is.
+    context.configure(
+        dialect_name="postgresql+asyncpg", version_table_schema=SCHEMA[history], transactional_ddl=False
+    )
+    context.run_migrations()
 
 
 def _migrate(connection: Connection, context: Any, history: History, metadata: MetaData) -> None:

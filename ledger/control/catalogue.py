@@ -10,6 +10,8 @@ from uuid import uuid4
 import asyncpg
 
 from ledger.contract.names import shown, tenant_id_problem
+from ledger.control.audit import record_act
+from ledger.control.placement import ServerLoad, choose_server
 from ledger.errors import InvalidName, TenantNotFound
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection, DatabaseServer
@@ -17,6 +19,7 @@ from ledger.store.statements import load_statements
 from ledger.store.tenant_database import TenantDatabase
 
 _SQL = load_statements("ledger.control", "queries.sql")
+_SERVERS = load_statements("ledger.control", "servers.sql")
 CONNECTIONS_MAX = 2
 
 TenantStatus = Literal["creating", "active", "suspended", "moving", "importing", "deleting", "deleted"]
@@ -32,6 +35,8 @@ SERVER_OF_THE_SETTINGS = "control"
 
 @dataclass(frozen=True)
 class TenantRecord:
+    """`former_ids`: what it was called where it was exported, and before; artifacts' paths may name them."""
+
     tenant_id: str
     name: str
     status: TenantStatus
@@ -40,6 +45,7 @@ class TenantRecord:
     created_at: datetime
     server_name: str
     schema_revision: str | None
+    former_ids: tuple[str, ...]
 
     def database_on(self, server: DatabaseServer) -> TenantDatabase:
         return TenantDatabase(self.tenant_id, self.database_name, server)
@@ -85,13 +91,34 @@ class Catalogue:
             )
         return tenant
 
-    async def reserve(self, tenant_id: str, name: str) -> TenantRecord:
-        """The tenant's row, made with a random database name where there is none yet."""
-        random_name = f"t_{uuid4().hex}"
-        await self._fetch("reserve_tenant", tenant_id, name, random_name, random_name, SERVER_OF_THE_SETTINGS)
-        tenant = await self.find(tenant_id)
-        assert tenant is not None
-        return tenant
+    async def reserve(
+        self, tenant_id: str, name: str, *, server: str | None = None, by: str | None = None
+    ) -> TenantRecord:
+        """The tenant's row. Where there is none yet it is made, with a random database name, on the server
+        that ledger/control/placement.py chooses. Raises ServerNotFound, NoServerForTenant."""
+        async with self.changing() as connection:
+            await connection.fetch(_SERVERS["lock"])
+            found = await connection.fetchrow(_SQL["find_tenant"], tenant_id)
+            if found is not None:
+                return _record(found)
+            loads = [ServerLoad(*row) for row in await connection.fetch(_SERVERS["loads"])]
+            chosen = choose_server(loads, server)
+            random_name = f"t_{uuid4().hex}"
+            await connection.execute(
+                _SQL["reserve_tenant"], tenant_id, name, random_name, random_name, chosen
+            )
+            details = {"name": name, "database": random_name, "server": chosen}
+            await record_act(connection, by, "tenant.placed", f"tenant:{tenant_id}", details=details)
+            return _record(await connection.fetchrow(_SQL["find_tenant"], tenant_id))
+
+    async def activate(self, tenant_id: str, revision: str, *, by: str | None = None) -> None:
+        """Its database is made, at `revision`: from now on it is a tenant."""
+        async with self.changing() as connection:
+            await connection.execute(_SQL["activate"], tenant_id, revision)
+            await record_act(connection, by, "tenant.created", f"tenant:{tenant_id}")
+
+    async def note_revision(self, tenant_id: str, revision: str) -> None:
+        await self._fetch("note_revision", tenant_id, revision)
 
     async def set_status(self, tenant_id: str, status: TenantStatus) -> None:
         await self._fetch("set_status", tenant_id, status)
@@ -130,4 +157,4 @@ class Catalogue:
 
 
 def _record(row: Any) -> TenantRecord:
-    return TenantRecord(*row)
+    return TenantRecord(**{**row, "former_ids": tuple(row["former_ids"])})

@@ -51,7 +51,7 @@ TABLE_READERS: Mapping[str, frozenset[Role]] = {
     "blob_fences": frozenset({Role.READER}),
     "snapshots": frozenset({Role.READER}),
     "tracking": frozenset({Role.READER}),
-    "alembic_version": frozenset(),
+    "alembic_version": frozenset({Role.READER}),
 }
 """Who may SELECT from which table of the schema `ledger`. Nobody may do anything else."""
 

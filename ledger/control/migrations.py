@@ -4,12 +4,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.resources import files
+from io import StringIO
 from typing import Literal
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -24,6 +26,7 @@ from ledger.store.tenant_database import Role, TenantDatabase
 History = Literal["control", "tenant"]
 SCHEMA: dict[History, str] = {"control": "control", "tenant": "ledger"}
 TURN_POLL_SECONDS = 0.01
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 
 _upgrading = threading.Lock()
 
@@ -35,11 +38,16 @@ def _config(history: History) -> Config:
     return config
 
 
+@cache
+def _revisions(history: History) -> tuple[str, ...]:
+    """The newest first."""
+    script = ScriptDirectory.from_config(_config(history))
+    return tuple(revision.revision for revision in script.walk_revisions())
+
+
 def head_revision(history: History) -> str:
     """The revision this code was written for."""
-    revision = ScriptDirectory.from_config(_config(history)).get_current_head()
-    assert revision is not None
-    return revision
+    return _revisions(history)[0]
 
 
 async def upgrade_control(server: DatabaseServer) -> None:
@@ -53,17 +61,86 @@ async def upgrade_tenant(database: TenantDatabase) -> None:
 
 
 async def upgrade_database(database: TenantDatabase) -> None:
-    """The schema alone; the roles are there."""
-    await _upgrade(owner_engine(database), "tenant", database.server.name)
+    """The schema alone; the roles are there. In one transaction and as one script: hundreds of tenants are
+    migrated at once, and Alembic itself can be at work on one database at a time."""
+    server = database.server
+    connection = await server.connect(database.name, role=database.role(Role.OWNER))
+    try:
+        async with connection.transaction():
+            # Two migrators of one database run one after the other; the second finds it done.
+            await connection.execute(_LOCK, "daicho.migrate.tenant")
+            found = await _revision(connection, "tenant")
+            require_known(found, f"The database {database.name}")
+            if found != head_revision("tenant"):
+                async with _alone():
+                    script = upgrade_script("tenant", found)
+                await connection.execute(script)
+    except POSTGRES_ERRORS as error:
+        doing = f"migrating tenant {database.tenant_id!r}" if database.tenant_id else "making a template"
+        raise store_error(error, doing, server.name) from error
+    finally:
+        await connection.close()
+
+
+@cache
+def upgrade_script(history: History, found: str | None) -> str:
+    """What Alembic would run to bring a database at revision `found` to this code's, as one text. Not while
+    Alembic is at work elsewhere in this process."""
+    config = _config(history)
+    config.output_buffer = StringIO()
+    command.upgrade(config, f"{found}:head" if found else "head", sql=True)
+    return f"CREATE SCHEMA IF NOT EXISTS {SCHEMA[history]};\n{config.output_buffer.getvalue()}"
 
 
 async def control_revision(server: DatabaseServer) -> str | None:
     """The control database's revision; None where nothing was ever migrated."""
-    return await _revision(server.engine(connections_max=1), "control", server.name)
+    connection = await server.connect()
+    try:
+        return await _revision(connection, "control")
+    except POSTGRES_ERRORS as error:
+        raise store_error(error, "reading the schema revision", server.name) from error
+    finally:
+        await connection.close()
 
 
 async def tenant_revision(database: TenantDatabase) -> str | None:
-    return await _revision(owner_engine(database), "tenant", database.server.name)
+    """The tenant database's revision. It is read as the reader, who is let in since 0007; an older one
+    tells it to its owner alone."""
+    try:
+        async with database.lease(Role.READER) as reader:
+            return await _revision(reader, "tenant")
+    except (asyncpg.InsufficientPrivilegeError, StoreError):
+        owner = await database.server.connect(database.name, role=database.role(Role.OWNER))
+        try:
+            return await _revision(owner, "tenant")
+        except POSTGRES_ERRORS as error:
+            raise store_error(error, "reading the schema revision", database.server.name) from error
+        finally:
+            await owner.close()
+    except POSTGRES_ERRORS as error:
+        raise store_error(error, "reading the schema revision", database.server.name) from error
+
+
+async def _revision(connection: asyncpg.Connection, history: History) -> str | None:
+    table = f"{SCHEMA[history]}.alembic_version"
+    if not await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
+        return None
+    revision: str | None = await connection.fetchval(f"SELECT version_num FROM {table}")  # noqa: S608
+    return revision
+
+
+def require_known(found: str | None, whose: str) -> None:
+    """Raises MigrationNeeded where a tenant's database is at a revision that this code does not know."""
+    if found is not None and found not in _revisions("tenant"):
+        require_head(found, "tenant", whose)
+
+
+def require_usable(found: str | None, whose: str) -> None:
+    """Raises MigrationNeeded where a tenant's database is at another revision than this code's or the one
+    before: a migration first adds what the next code needs, so that both codes work while tenants are
+    migrated one by one (expand), and takes away only what no code has used since then (contract)."""
+    if found not in _revisions("tenant")[:2]:
+        require_head(found, "tenant", whose)
 
 
 def require_head(found: str | None, history: History, whose: str) -> None:
@@ -111,22 +188,6 @@ async def _alone() -> AsyncIterator[None]:
         yield
     finally:
         _upgrading.release()
-
-
-async def _revision(engine: AsyncEngine, history: History, server_name: str) -> str | None:
-    def revision(connection: Connection) -> str | None:
-        options = {"version_table_schema": SCHEMA[history]}
-        return MigrationContext.configure(connection, opts=options).get_current_revision()
-
-    try:
-        async with engine.connect() as connection:
-            return await connection.run_sync(revision)
-    except DBAPIError as error:
-        raise StoreError(f"Reading the schema revision at {server_name} failed: {error.orig}") from error
-    except POSTGRES_ERRORS as error:
-        raise store_error(error, "reading the schema revision", server_name) from error
-    finally:
-        await engine.dispose()
 
 
 async def run_sync(engine: AsyncEngine, work: Callable[[Connection], None]) -> None:

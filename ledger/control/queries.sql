@@ -7,18 +7,26 @@ SELECT pg_advisory_lock(hashtextextended('daicho.provision:' || $1, 0))
 -- name: reserve_tenant
 INSERT INTO control.tenants (tenant_id, name, status, database_name, blob_prefix, server_name)
 VALUES ($1, $2, 'creating', $3, $4, $5)
-ON CONFLICT (tenant_id) DO NOTHING
+
+-- name: activate
+UPDATE control.tenants SET status = 'active', schema_revision = $2 WHERE tenant_id = $1
+
+-- name: note_revision
+UPDATE control.tenants SET schema_revision = $2 WHERE tenant_id = $1
 
 -- name: find_tenant
-SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision
+SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision, former_ids
   FROM control.tenants WHERE tenant_id = $1
 
 -- name: list_tenants
-SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision
+SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision, former_ids
   FROM control.tenants ORDER BY tenant_id
 
 -- name: set_status
 UPDATE control.tenants SET status = $2 WHERE tenant_id = $1
+
+-- name: rename
+UPDATE control.tenants SET name = $2 WHERE tenant_id = $1
 
 -- name: roles_present
 SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,

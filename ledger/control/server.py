@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import asyncpg
 
+from ledger.control.catalogue import SERVER_OF_THE_SETTINGS
 from ledger.control.embedded import EmbeddedPostgres
 from ledger.settings import Settings
+from ledger.store.connections import Connections
+from ledger.store.logins import Logins
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import DatabaseServer, server_at_url
 from ledger.store.statements import load_statements
@@ -20,9 +24,12 @@ _SQL = load_statements("ledger.control", "queries.sql")
 async def open_server(settings: Settings) -> AsyncIterator[DatabaseServer]:
     """The server whose default database is the control database; embedded, it stops with its last user."""
     if settings.database_url is not None:
-        yield server_at_url(
+        server = server_at_url(
             settings.database_url.get_secret_value(),
             connect_timeout_seconds=settings.connect_timeout_seconds,
+        )
+        yield replace(
+            server, logins=logins_of(settings, server.address.get("password")), connections=_limit(settings)
         )
         return
     embedded = await asyncio.to_thread(EmbeddedPostgres.start, settings.home)
@@ -34,11 +41,28 @@ async def open_server(settings: Settings) -> AsyncIterator[DatabaseServer]:
             database=CONTROL_DATABASE,
             address=address,
             connect_timeout_seconds=settings.connect_timeout_seconds,
+            logins=logins_of(settings, None),
+            connections=_limit(settings),
         )
         await _ensure_control_database(server)
         yield server
     finally:
         await asyncio.to_thread(embedded.close)
+
+
+def logins_of(settings: Settings, password: str | None) -> Logins:
+    """Keyed by DAICHO_LOGIN_KEY; else by the configured user's `password`. Where that user needs none (the
+    embedded server), the tenants' logins need none either."""
+    key = settings.secret_login_key()
+    if key is not None:
+        return Logins(key.encode())
+    return Logins() if password is None else Logins.from_password(password)
+
+
+def _limit(settings: Settings) -> Connections:
+    return Connections(
+        settings.server_connections_max, settings.connection_wait_seconds, SERVER_OF_THE_SETTINGS
+    )
 
 
 async def _ensure_control_database(server: DatabaseServer) -> None:

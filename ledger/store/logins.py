@@ -14,7 +14,6 @@ import hmac
 import os
 from dataclasses import dataclass, field
 
-KEY_CHARS_MIN = 32
 _DOMAIN = b"daicho:login:v1\x00"
 _KEY_SALT = b"daicho:login-key:v1"
 _SALT_BYTES = 16

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 from typing import Any
 
-from ledger.errors import LedgerClosed
+import asyncpg
+
+from ledger.errors import InvalidName, LedgerClosed
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.tenant_database import Role, TenantDatabase
 
@@ -19,7 +21,8 @@ class Reader:
         self._connections_max = connections_max
         self._turns = asyncio.Semaphore(connections_max)
         self._closed = False
-        database.server.connections.join(database.name)
+        self._connections = database.server.connections
+        self._connections.join(database.name)
 
     @classmethod
     async def open(cls, database: TenantDatabase, *, connections_max: int) -> "Reader":
@@ -35,6 +38,8 @@ class Reader:
                     rows: list[Any] = await connection.fetch(statement, *arguments)
                     return rows
         except POSTGRES_ERRORS as error:
+            if isinstance(error, (ValueError, asyncpg.DataError)):
+                raise _no_value(error, doing) from None
             raise store_error(error, doing, self.database.server.name) from error
 
     async def fetchval(self, statement: str, *arguments: Any, doing: str = "reading") -> Any:
@@ -50,6 +55,15 @@ class Reader:
             async with asyncio.timeout(CLOSE_SECONDS):
                 for _ in range(self._connections_max):
                     await self._turns.acquire()
-        connections = self.database.server.connections
-        connections.leave(self.database.name)
-        await connections.close_idle(self.database.name)
+        self._connections.leave(self.database.name)
+        for connections in {self._connections, self.database.server.connections}:  # two, where it moved
+            await connections.close_idle(self.database.name)
+
+
+def _no_value(error: BaseException, doing: str) -> InvalidName:
+    """asyncpg and PostgreSQL both say DataError of what they cannot take."""
+    return InvalidName(
+        f"What was asked for cannot stand in PostgreSQL: {ascii(str(error))[1:-1][:200]} (while {doing})",
+        expected="text without U+0000 and lone surrogates, numbers within their range",
+        fix="Correct what was asked for",
+    )

@@ -81,26 +81,29 @@ class DatabaseServer:
         )
 
 
-def server_at_url(url: str, *, connect_timeout_seconds: float) -> DatabaseServer:
-    """The server that `url` (postgresql://user:password@host:port/database?sslmode=…) names."""
+def server_at_url(
+    url: str, *, connect_timeout_seconds: float, what: str = "DAICHO_DATABASE_URL"
+) -> DatabaseServer:
+    """The server that `url` (postgresql://user:password@host:port/database?sslmode=…) names. `what` says in
+    errors where the URL stands; they never show it."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise SettingsError(
-            "DAICHO_DATABASE_URL cannot be read",
+            f"{what} cannot be read",
             expected="postgresql://user:password@host:port/database",
             fix="Percent-encode special characters of the password",
         ) from None
     if "@" in f"{parsed.host}{parsed.database}":
         # What stands there then is a part of the password, and would be shown as the host's name.
         raise SettingsError(
-            "DAICHO_DATABASE_URL holds more than one '@'",
+            f"{what} holds more than one '@'",
             expected="postgresql://user:password@host:port/database",
             fix="Percent-encode special characters of the password",
         )
     if not (parsed.query.get("host") or parsed.host):
         raise SettingsError(
-            "DAICHO_DATABASE_URL names no host, and no place is guessed",
+            f"{what} names no host, and no place is guessed",
             expected="postgresql://user:password@host:port/database, or ?host=/folder/of/the/socket",
             fix="Name the host",
         )
@@ -115,7 +118,7 @@ def server_at_url(url: str, *, connect_timeout_seconds: float) -> DatabaseServer
             address[_URL_OPTIONS[option]] = value
         elif option != "host":
             raise SettingsError(
-                f"DAICHO_DATABASE_URL has the option {option!r}",
+                f"{what} has the option {option!r}",
                 expected=f"no other option than host, {', '.join(sorted(_URL_OPTIONS))}",
                 fix="Take it away",
             )

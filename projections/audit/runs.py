@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Collection
 from datetime import datetime, timedelta
 
 from ledger.contract.events import EventType, RecordedEvent
+from ledger.contract.names import shown
 from ledger.errors import PositionNotReached, RunNotFound
 from ledger.store.erasure import erasures_of
 from ledger.store.event_store import MAX_POSITION, recorded_event
@@ -134,7 +135,7 @@ class RunReader:
         if first is None:
             known = await runs_near(self.tenant.reader, run_id)
             raise RunNotFound(
-                f"There is no run {run_id!r} of tenant {self.tenant.tenant_id!r}",
+                f"There is no run {shown(run_id)} of tenant {self.tenant.tenant_id!r}",
                 fix=did_you_mean(run_id, known, "`daicho runs` lists them"),
             )
         if upto is not None and upto < first.position:

@@ -125,9 +125,9 @@ def exchange(tables: Sequence[NewTable]) -> str:
     return "; ".join(statements)
 
 
-def lock_live(tables: Sequence[NewTable]) -> str | None:
+def lock_live(tables: Sequence[NewTable]) -> str:
     named = ", ".join(qualified(table.row_type) for table in tables if table.replaces)
-    return f"LOCK TABLE {named} IN ACCESS EXCLUSIVE MODE" if named else None
+    return f"LOCK TABLE {named} IN ACCESS EXCLUSIVE MODE" if named else "SELECT"
 
 
 async def drop_tables(connection: Connection, tables: Sequence[NewTable]) -> None:

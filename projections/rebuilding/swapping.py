@@ -54,7 +54,7 @@ class Swap:
     is_whole: bool
     tell: Folded
     held_ms: float = field(default=0.0)
-    """How long the live tables were locked."""
+    """How long the live tables were locked, the wait for their locks among it."""
 
     async def come_near(self) -> None:
         """Folds what came while the tables were filled, until little is left; projectors go on."""
@@ -76,26 +76,16 @@ class Swap:
             await self.come_near()
 
     async def _try(self) -> bool:
-        transaction = self.holder.transaction()
-        await transaction.start()
         try:
+            await self.holder.execute("BEGIN")
             await self.holder.fetch(_SHARED_SQL["lock_checkpoint"], self.projection.name)
             await self._advance()
-            if await self._all_look_afresh() and await self._lock():
-                await self.holder.execute(exchange(self.tables))
-                await self.holder.execute(
-                    _SHARED_SQL["set_checkpoint"],
-                    self.projection.name,
-                    self.position,
-                    self.projection.version,
-                )
-                await transaction.commit()
-                self.held_ms = (time.monotonic() - self._locked_at) * 1e3
+            if await self._all_look_afresh() and await self._exchange():
                 return True
+            await self.holder.execute("ROLLBACK")
         except BaseException:
             self.holder.terminate()
             raise
-        await transaction.rollback()
         return False
 
     async def _advance(self) -> None:
@@ -134,18 +124,20 @@ class Swap:
                 await asyncio.sleep(0.01)
         return True
 
-    async def _lock(self) -> bool:
-        self._locked_at = time.monotonic()
-        statement = lock_live(self.tables)
-        if statement is None:
-            return True
-        await self.holder.execute(f"SET LOCAL statement_timeout = {LOCK_MS_MAX}")
+    async def _exchange(self) -> bool:
+        await self.holder.execute(
+            _SHARED_SQL["set_checkpoint"], self.projection.name, self.position, self.projection.version
+        )
+        locked_at = time.monotonic()
         try:
-            async with self.holder.transaction():  # a savepoint: what it locked is let go of again
-                await self.holder.execute(statement)
+            # All in one message: while the tables are locked nothing waits for this process.
+            await self.holder.execute(
+                f"SET LOCAL statement_timeout = {LOCK_MS_MAX}; {lock_live(self.tables)}; "
+                f"SET LOCAL statement_timeout = 0; {exchange(self.tables)}; COMMIT"
+            )
         except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             return False
-        await self.holder.execute("SET LOCAL statement_timeout = 0")
+        self.held_ms = (time.monotonic() - locked_at) * 1e3
         return True
 
     async def _blocked(self) -> RebuildBlocked:

@@ -20,6 +20,10 @@ EVENTS_OF_WORKER = 50_000
 
 R = TypeVar("R")
 
+# A projection's module is found there as it was found here. (PYTHONPATH would put a user's folder before the
+# standard library while the interpreter still starts.)
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from projections.workers.process import main; main()"
+
 
 def workers_for(events: int, wanted: int | None) -> int:
     """How many processes: `wanted`, or as many as there are processors where that much is to be done.
@@ -75,12 +79,12 @@ async def _keep_busy(job: Job[R], waiting: Any, results: list[R], folded: Folded
 async def _worker() -> AsyncIterator[Process]:
     worker = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "projections.workers.process",
+        "-P",
+        "-c",
+        _PROGRAM,
+        *(entry or os.getcwd() for entry in sys.path),
         stdin=PIPE,
         stdout=PIPE,
-        # A projection's module is found there as it was found here.
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)},
     )
     try:
         yield worker

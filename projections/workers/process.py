@@ -1,4 +1,4 @@
-"""A worker process: `python -m projections.workers.process`. Standard input brings the job and then
+"""A worker process (pool.py starts it). Standard input brings the job and then
 ranges, standard output takes results; it ends when its input does, so it never outlives who started it."""
 
 import asyncio
@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from ledger.errors import StoreError
+from ledger.errors import DaichoError, StoreError
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
-from projections.workers.frames import LENGTH, frame, unframed
+from projections.workers.frames import LENGTH, cannot_be_sent, frame, unframed
 from projections.workers.job import Job
 
 TOLD_EVENTS = 5_000
-PATIENCE = 15
+PATIENCE = 5
 """Of the niceness of processes: who works in the background lets others go first."""
 
 
@@ -37,7 +37,9 @@ async def _work(source: BinaryIO, sink: BinaryIO) -> None:
         sink.flush()
 
     try:
-        job: Job[Any] = await inbox.get()
+        job: Job[Any] | DaichoError = await inbox.get()
+        if isinstance(job, DaichoError):
+            raise job
         async with job.open() as opened:
             while (part := await inbox.get()) is not None:
                 telling = _Telling(send)
@@ -47,7 +49,7 @@ async def _work(source: BinaryIO, sink: BinaryIO) -> None:
     except POSTGRES_ERRORS as error:
         send("failed", store_error(error, "working over the log", "its server"))
     except Exception as error:
-        send("failed", error if hasattr(error, "problem") else StoreError(f"A worker failed: {error!r}"))
+        send("failed", error if isinstance(error, DaichoError) else StoreError(f"A worker failed: {error!r}"))
 
 
 def _receive(source: BinaryIO, inbox: "asyncio.Queue[Any]", loop: asyncio.AbstractEventLoop) -> None:
@@ -55,7 +57,10 @@ def _receive(source: BinaryIO, inbox: "asyncio.Queue[Any]", loop: asyncio.Abstra
         head = source.read(LENGTH.size)
         if len(head) < LENGTH.size:
             os._exit(0)  # whoever started this is gone, or done with it
-        value = unframed(source.read(LENGTH.unpack(head)[0]))
+        try:
+            value = unframed(source.read(LENGTH.unpack(head)[0]))
+        except Exception as error:  # whatever somebody's module does when it is imported
+            value = cannot_be_sent(error)
         loop.call_soon_threadsafe(inbox.put_nowait, value)
 
 
@@ -76,6 +81,3 @@ class _Telling:
             self._send("folded", self._events)
             self._events = 0
 
-
-if __name__ == "__main__":
-    main()

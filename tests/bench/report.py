@@ -12,19 +12,19 @@ class Report:
         self._rates.setdefault(label, []).append(per_second)
         self._latencies.setdefault(label, []).append(latency_ms)
 
-    def print(self) -> None:
-        print(f"{'what':<44} {'per second':>12} {'median ms':>10}   rounds")
+    def print(self, latency: str = "median ms") -> None:
+        print(f"{'what':<60} {'per second':>12} {latency:>12}   rounds")
         for label, rates in self._rates.items():
-            latency = statistics.median(self._latencies[label])
-            shown = f"{latency:10.3f}" if latency else " " * 10
+            median = statistics.median(self._latencies[label])
+            shown = f"{median:12.3f}" if median else " " * 12
             rounds = " ".join(f"{rate:,.0f}" for rate in rates)
-            print(f"{label:<44} {statistics.median(rates):12,.0f} {shown}   {rounds}")
+            print(f"{label:<60} {statistics.median(rates):12,.0f} {shown}   {rounds}")
 
     def ratio(self, one: str, other: str, *, wanted: str) -> None:
         # Round by round: the machine was the same within each.
         ratios = [a / b for a, b in zip(self._rates[one], self._rates[other], strict=True)]
         print(f"{one} / {other}: {statistics.median(ratios):.2f} (wanted {wanted})")
 
-    def latency_ratio(self, one: str, other: str, *, wanted: str) -> None:
+    def latency_ratio(self, one: str, other: str, *, wanted: str, what: str = "latency") -> None:
         ratios = [a / b for a, b in zip(self._latencies[one], self._latencies[other], strict=True)]
-        print(f"latency {one} / {other}: {statistics.median(ratios):.2f} (wanted {wanted})")
+        print(f"{what} {one} / {other}: {statistics.median(ratios):.2f} (wanted {wanted})")

@@ -83,7 +83,7 @@ class Interrupted(BaseException):
     """What a cancellation or a signal looks like from inside."""
 
 
-async def _before(*_args: Any) -> None:
+async def _before(*_args: Any, **_options: Any) -> None:
     raise Interrupted
 
 
@@ -101,7 +101,7 @@ STEPS: dict[str, tuple[object, str, Callable[..., Awaitable[Any]]]] = {
     "after the database": (provisioning, "_make_database", _after(provisioning._make_database)),
     "after the adoption": (provisioning, "adopt", _after(provisioning.adopt)),
     "after the identity": (provisioning, "_claim", _after(provisioning._claim)),
-    "before the activation": (Catalogue, "set_status", _before),
+    "before the activation": (Catalogue, "activate", _before),
 }
 
 

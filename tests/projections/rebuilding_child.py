@@ -37,7 +37,7 @@ def _prepare(point: str) -> Any:
         case "before indexes":
             rebuilding.build_indexes = _stop
         case "with the checkpoint held":
-            swapping.Swap._lock = _stop  # type: ignore[method-assign]
+            swapping.Swap._exchange = _stop  # type: ignore[method-assign]
         case "with the tables locked":
             whole_exchange = swapping.exchange
             swapping.exchange = lambda tables: whole_exchange(tables) + "; SELECT pg_sleep(1)"

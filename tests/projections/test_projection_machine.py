@@ -240,8 +240,8 @@ def test_tables_are_the_model_whatever_happens(settings: Settings) -> None:
     run_state_machine_as_test(
         Here,
         settings=hypothesis_settings(
-            max_examples=8,
-            stateful_step_count=14,
+            max_examples=6,
+            stateful_step_count=12,
             deadline=None,
             # Each example takes a database of its own: a failure is shown as it was found, not made smaller.
             phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ledger.control.audit import record_act
+from ledger.control.audit import Act, acts_of, record_act
 from ledger.control.catalogue import Catalogue
 from ledger.control.llm.records import LlmModel, LlmProvider, Price, ResolvedLlm, StepLlmDefault
 from ledger.errors import LlmInUse, LlmNotFound, NoModelForStep
@@ -130,6 +130,12 @@ class LlmCatalogue:
     ) -> Change[StepLlmDefault]:
         """From now on the step resolves to nothing. Raises LlmNotFound."""
         return await self._remove(DEFAULT, step_id, reason, by)
+
+    async def history(self, subject: str, *, limit: int = 100) -> Sequence[Act]:
+        """The last changes of one record, the newest first: `provider:ID`, `model:ID` or `step:ID`, which may
+        be gone by now. Each has who, when, why, and in `details` what stood there `before` and `after`."""
+        async with self._catalogue.changing() as connection:
+            return await acts_of(connection, subject, limit=limit)
 
     async def _all(self, kind: _Kind[Record]) -> Sequence[Record]:
         return [kind.read(row) for row in await self._catalogue.ask(_SQL[f"{kind.name}s"])]

@@ -1,5 +1,14 @@
 -- The control plane: database servers, the life of a tenant, and who changed what.
 
+-- name: only_those_who_are_let_in
+-- By default whoever can log in may connect to any database: the tenants' logins, too.
+DO $block$
+BEGIN
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO %I', current_database(), current_user);
+END
+$block$
+
 -- name: database_servers
 -- Where tenants' databases are. `address` is a URL without password (the environment or a file holds that);
 -- NULL is the one server of the settings, on which this database itself lies.
@@ -27,6 +36,10 @@ ALTER TABLE control.tenants
     DROP CONSTRAINT tenants_status_check,
     ADD CONSTRAINT tenants_status_check CHECK (
         status IN ('creating', 'active', 'suspended', 'moving', 'importing', 'deleting', 'deleted'))
+
+-- name: former_ids
+-- A tenant that was imported keeps its log to the last byte, and with it paths that name its id of then.
+ALTER TABLE control.tenants ADD COLUMN former_ids text[] COLLATE "C" NOT NULL DEFAULT '{}'
 
 -- name: tenants_are_placed
 -- From here on whoever makes a tenant says where: the placement rule, never a default.

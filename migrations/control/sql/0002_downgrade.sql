@@ -29,6 +29,7 @@ DROP TABLE control.tenant_operations
 ALTER TABLE control.tenants
     DROP COLUMN server_name,
     DROP COLUMN schema_revision,
+    DROP COLUMN former_ids,
     DROP CONSTRAINT tenants_status_check,
     ADD CONSTRAINT tenants_status_check CHECK (status IN ('creating', 'active', 'suspended'))
 
@@ -47,3 +48,10 @@ ALTER TABLE control.llm_models DROP CONSTRAINT llm_models_priced_whole, DROP COL
 -- name: llm_providers
 -- What was set since 0001 stands in the audit trail too, without which nothing gets here.
 ALTER TABLE control.llm_providers DROP COLUMN key_variable, DROP COLUMN updated_at
+
+-- name: whoever_can_log_in
+DO $block$
+BEGIN
+    EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO PUBLIC', current_database());
+END
+$block$

@@ -1,0 +1,147 @@
+"""Work over all streams in processes: ranges that miss nothing, results that do not depend on how many work,
+and workers that fail or are killed."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+from database_rows import busy_run, connected, update
+
+from ledger import Settings, Tenant
+from ledger.contract.events import RecordedEvent
+from ledger.errors import InvalidProjection, ProjectionStopped, WorkerLost
+from ledger.store.tenant_database import Role
+from projections import Projector, rebuild, verify
+from projections.core import Core
+from projections.fold import RunState
+from projections.workers import ranges, ranges_of
+
+RUNS = 30
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"projection": "external"})
+
+
+@pytest.fixture
+async def projected(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Tenant:
+    monkeypatch.setattr(ranges, "EVENTS_OF_RANGE", 40)
+    for number in range(RUNS):
+        await busy_run(tenant, f"run-{number}")
+    projector = Projector(tenant.store)
+    await projector.catch_up()
+    await projector.close()
+    return tenant
+
+
+class Stumbling(Core):
+    """Cannot fold one event; in a module, so that workers find it."""
+
+    def fold(self, state: RunState, event: RecordedEvent) -> None:
+        if event.position == 43:
+            raise RuntimeError("what is this?")
+        super().fold(state, event)
+
+
+class Deadly(Core):
+    def fold(self, state: RunState, event: RecordedEvent) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def test_ranges_hold_every_stream_once(projected: Tenant) -> None:
+    async with connected(projected, Role.READER) as connection:
+        parts = await ranges_of(connection, 8 * RUNS)
+        streams: list[str] = []
+        for part in parts:
+            condition, arguments = part.condition("stream_id")
+            rows = await connection.fetch(
+                f"SELECT DISTINCT stream_id FROM ledger.events WHERE {condition}", *arguments
+            )
+            streams += [row[0] for row in rows]
+    assert len(parts) > 3
+    assert sorted(streams) == sorted(f"run-{number}" for number in range(RUNS))
+
+
+async def test_the_result_does_not_depend_on_how_many_work(projected: Tenant) -> None:
+    alone = await verify(projected, workers=0)
+    together = await verify(projected, workers=2)
+    assert (alone.ok, alone.tables) == (True, together.tables)
+    assert alone.events == together.events == 8 * RUNS
+
+    rebuilt = await rebuild(projected, workers=2)
+    assert rebuilt.digests == {name: table.live_digest for name, table in alone.tables.items()}
+    assert rebuilt.workers == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_an_event_that_cannot_be_folded_is_named(projected: Tenant, workers: int) -> None:
+    for command in (rebuild, verify):
+        with pytest.raises(ProjectionStopped, match=r"position 43.*what is this"):
+            await command(projected, projection=Stumbling(), workers=workers)
+    assert (await verify(projected)).ok
+
+
+async def test_a_worker_that_is_killed_is_told(projected: Tenant) -> None:
+    with pytest.raises(WorkerLost, match="-9"):
+        await rebuild(projected, projection=Deadly(), workers=1)
+    assert (await verify(projected)).ok
+
+
+async def test_a_class_that_no_other_process_finds_is_refused(projected: Tenant) -> None:
+    class Local(Core):
+        pass
+
+    with pytest.raises(InvalidProjection, match="workers=0"):
+        await rebuild(projected, projection=Local(), workers=1)
+    assert (await rebuild(projected, projection=Local(), workers=0)).events == 8 * RUNS
+
+
+async def test_a_rebuild_that_is_cancelled_takes_its_workers_with_it(projected: Tenant) -> None:
+    task = asyncio.create_task(rebuild(projected, workers=2))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await rebuild(projected)).events == 8 * RUNS
+
+
+@pytest.mark.parametrize("run_id", ["", "a", "run-12x", "zz"])
+@pytest.mark.parametrize("sample", [None, 1.0])
+async def test_a_surplus_row_is_found_in_whichever_range_it_stands(
+    projected: Tenant, run_id: str, sample: float | None
+) -> None:
+    await update(
+        projected,
+        "INSERT INTO projection.anomalies SELECT $1, 1, 'made_up', 'm', NULL, NULL, recorded_at "
+        "FROM projection.anomalies LIMIT 1",
+        run_id,
+    )
+    report = await verify(projected, sample=sample)
+    assert [(found.table, found.key[0], found.kind) for found in report.differences] == [
+        ("anomalies", run_id, "surplus")
+    ]
+
+
+async def test_a_sample_compares_a_part_and_says_which(
+    projected: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.verifying.EVENTS_OF_SAMPLE", 40)
+    report = await verify(projected, sample=0.2)
+    assert report.ok
+    assert 0 < report.sampled < 0.5
+    assert 0 < report.events < 8 * RUNS
+
+    await update(projected, "UPDATE projection.steps SET status = 'nonsense'")
+    found: Any = await verify(projected, sample=0.2)
+    assert not found.ok
+    assert 0 < found.difference_count < RUNS
+
+
+@pytest.mark.parametrize("sample", [0.0, -1.0, 1.5])
+async def test_a_sample_is_a_share(tenant: Tenant, sample: float) -> None:
+    with pytest.raises(ValueError, match="sample"):
+        await verify(tenant, sample=sample)
+
