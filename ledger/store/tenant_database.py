@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -63,6 +64,10 @@ class TenantDatabase:
     name: str
     server: DatabaseServer
     locate: Locate | None = field(default=None, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For worker processes, which live for one piece of work and stay where the tenant was.
+        return TenantDatabase, (self.tenant_id, self.name, self.server)
 
     def role(self, role: Role) -> str:
         return f"{self.name}_{role.value}"
