@@ -18,8 +18,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -99,10 +99,10 @@ class Connections:
             if self._users[database] <= 0:
                 del self._users[database]
 
-    @asynccontextmanager
-    async def lease(self, database: str, purpose: str, connect: Connect) -> AsyncIterator[Connection]:
-        """Do not wait for another connection within it. Raises ConnectionLimitReached, which is retryable."""
-        connection = await self.acquire(database, purpose, connect)
+    @contextmanager
+    def leased(self, connection: Connection) -> Iterator[Connection]:
+        """One piece of work with an acquired connection, which is released after it. Do not wait for another
+        connection within it."""
         try:
             yield connection
         except BaseException as error:
@@ -116,7 +116,8 @@ class Connections:
     async def acquire(
         self, database: str, purpose: str, connect: Connect, *, hold: bool = False
     ) -> Connection:
-        """An idle connection, or one made by `connect`; it counts until it is released or closed."""
+        """An idle connection, or one made by `connect`; it counts until it is released or closed. Raises
+        ConnectionLimitReached, which is retryable."""
         key = Key(database, purpose, asyncio.get_running_loop())
         connection = await self._room(key, hold)
         if connection is None:
@@ -164,6 +165,8 @@ class Connections:
 
     async def _room(self, key: Key, hold: bool) -> Connection | None:
         with self._lock:
+            if not hold and not self._waiting and (idle := self._idle_with(key)) is not None:
+                return idle
             waiter = _Waiter(key, hold, key.loop.create_future())
             self._waiting.append(waiter)
             self._serve()
