@@ -165,6 +165,8 @@ class Connections:
 
     async def _room(self, key: Key, hold: bool) -> Connection | None:
         with self._lock:
+            if not hold and not self._waiting and (idle := self._idle_with(key)) is not None:
+                return idle
             waiter = _Waiter(key, hold, key.loop.create_future())
             self._waiting.append(waiter)
             self._serve()

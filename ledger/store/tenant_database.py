@@ -110,9 +110,18 @@ class TenantDatabase:
         self, server: DatabaseServer, kind: str, role: Role, settings: Mapping[str, str], hold: bool
     ) -> tuple[Connection, Connections]:
         connection = await server.connections.acquire(
-            self.name, _purpose(kind, role, settings), lambda: self._open(server, role, settings), hold=hold
+            self.name,
+            self._purpose(kind, role, settings),
+            lambda: self._open(server, role, settings),
+            hold=hold,
         )
         return connection, server.connections
+
+    def _purpose(self, kind: str, role: Role, settings: Mapping[str, str]) -> str:
+        # The tenant's id too: a connection has said that the database is this tenant's, not another's whom
+        # a wrong catalogue sends to the same one.
+        options = (f"{name}={value}" for name, value in sorted(settings.items()))
+        return " ".join([self.tenant_id, kind, role.value, *options])
 
     async def _open(self, server: DatabaseServer, role: Role, settings: Mapping[str, str]) -> Connection:
         how = {"role" if role is Role.OWNER else "login": self.role(role)}
@@ -143,7 +152,3 @@ class TenantDatabase:
                 found=f"identity {found!r}",
                 fix="Nothing was read or written. Correct the catalogue",
             )
-
-
-def _purpose(kind: str, role: Role, settings: Mapping[str, str]) -> str:
-    return " ".join([kind, role.value, *(f"{name}={value}" for name, value in sorted(settings.items()))])
