@@ -18,10 +18,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from types import TracebackType
+from typing import Any, NamedTuple, TypeAlias
 
 import asyncpg
 
@@ -56,6 +56,32 @@ class _Waiter:
     connection: Connection | None = None
 
 
+class Lease:
+    """A class and no generator: it stands around every single append and read."""
+
+    __slots__ = ("_connect", "_connection", "_connections", "_database", "_purpose")
+
+    def __init__(self, connections: Connections, database: str, purpose: str, connect: Connect) -> None:
+        self._connections = connections
+        self._database = database
+        self._purpose = purpose
+        self._connect = connect
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._connections.acquire(self._database, self._purpose, self._connect)
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What PostgreSQL refused leaves the connection whole; all else may leave an answer in it.
+        if error is not None and (
+            not isinstance(error, asyncpg.PostgresError) or isinstance(error, CONNECTION_LOST)
+        ):
+            self._connection.terminate()
+        self._connections.release(self._connection)
+
+
 class Connections:
     def __init__(
         self, limit: int = LIMIT, wait_seconds: float = WAIT_SECONDS, server_name: str = "the server"
@@ -69,7 +95,8 @@ class Connections:
         self._held = 0
         self._keys: dict[Connection, Key] = {}
         self._holding: set[Connection] = set()
-        self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._idle: OrderedDict[Connection, None] = OrderedDict()  # the one that lay longest first
+        self._idle_of: dict[Key, list[Connection]] = {}
         self._leaving: set[Connection] = set()  # closed for somebody who waits, and not gone yet
         self._waiting: deque[_Waiter] = deque()
         self._users: Counter[str] = Counter()
@@ -99,25 +126,19 @@ class Connections:
             if self._users[database] <= 0:
                 del self._users[database]
 
-    @asynccontextmanager
-    async def lease(self, database: str, purpose: str, connect: Connect) -> AsyncIterator[Connection]:
-        """Do not wait for another connection within it. Raises ConnectionLimitReached, which is retryable."""
-        connection = await self.acquire(database, purpose, connect)
-        try:
-            yield connection
-        except BaseException as error:
-            # What PostgreSQL refused leaves the connection whole; all else may leave an answer in it.
-            if not isinstance(error, asyncpg.PostgresError) or isinstance(error, CONNECTION_LOST):
-                connection.terminate()
-            raise
-        finally:
-            self.release(connection)
+    def lease(self, database: str, purpose: str, connect: Connect) -> Lease:
+        """`async with connections.lease(…) as connection`. Do not wait for another connection within it.
+        Raises ConnectionLimitReached, which is retryable."""
+        return Lease(self, database, purpose, connect)
 
     async def acquire(
         self, database: str, purpose: str, connect: Connect, *, hold: bool = False
     ) -> Connection:
         """An idle connection, or one made by `connect`; it counts until it is released or closed."""
         key = Key(database, purpose, asyncio.get_running_loop())
+        connection = None if hold else self._at_hand(key)
+        if connection is not None:
+            return connection
         connection = await self._room(key, hold)
         if connection is None:
             try:
@@ -144,7 +165,7 @@ class Connections:
             if connection in self._holding:
                 self._holding.discard(connection)
                 self._held -= 1
-            self._idle[connection] = None
+            self._lay_down(connection)
             self._serve()
 
     async def close_idle(self, database: str | None = None) -> None:
@@ -157,7 +178,7 @@ class Connections:
                 if (key := self._keys[connection]).loop is loop and database in {None, key.database}
             ]
             for connection in found:
-                del self._idle[connection]
+                self._take_up(connection)
         for connection in found:
             connection.terminate()
         await asyncio.sleep(0)  # their ends are announced on the loop's next turn
@@ -188,7 +209,7 @@ class Connections:
             else:
                 if waiter.is_hold:
                     self._held -= 1
-                self._idle[waiter.connection] = None
+                self._lay_down(waiter.connection)
                 self._serve()
 
     def _give_back_room(self, hold: bool) -> None:
@@ -196,12 +217,14 @@ class Connections:
         self._held -= hold
         self._serve()
 
-    def _gone(self, connection: object) -> None:
+    def _gone(self, connection: Any) -> None:
         """PostgreSQL, the network or its user ended it."""
         with self._lock:
-            if self._keys.pop(connection, None) is None:
+            if connection not in self._keys:
                 return
-            self._idle.pop(connection, None)
+            if connection in self._idle:
+                self._take_up(connection)
+            del self._keys[connection]
             self._leaving.discard(connection)
             was_held = connection in self._holding
             self._holding.discard(connection)
@@ -238,18 +261,38 @@ class Connections:
         else:
             loop.call_soon_threadsafe(_wake, waiter.woken)
 
+    def _at_hand(self, key: Key) -> Connection | None:
+        """The way of nearly every lease: nobody waits, and a connection is there."""
+        with self._lock:
+            return None if self._waiting else self._idle_with(key)
+
     def _idle_with(self, key: Key) -> Connection | None:
-        for connection in reversed(self._idle):
-            if self._keys[connection] == key and not connection.is_closed():
-                del self._idle[connection]
+        laid = self._idle_of.get(key)
+        while laid:
+            connection = laid[-1]
+            self._take_up(connection)
+            if not connection.is_closed():
                 return connection
         return None
+
+    def _lay_down(self, connection: Connection) -> None:
+        self._idle[connection] = None
+        self._idle_of.setdefault(self._keys[connection], []).append(connection)
+
+    def _take_up(self, connection: Connection) -> None:
+        del self._idle[connection]
+        key = self._keys[connection]
+        laid = self._idle_of[key]
+        laid.remove(connection)
+        if not laid:
+            del self._idle_of[key]
 
     def _close_oldest(self) -> bool:
         """Makes room; false where every connection is at work."""
         if not self._idle:
             return False
-        connection, _ = self._idle.popitem(last=False)
+        connection = next(iter(self._idle))
+        self._take_up(connection)
         self._leaving.add(connection)
         loop = self._keys[connection].loop
         # Not here and now: another thread's loop may own it, and this one holds the lock.

@@ -2,8 +2,7 @@
 run 1, 2, 3 … without gaps, and a reader at position p has seen everything up to p, for ever."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -26,11 +25,11 @@ from ledger.store.append import (
     positions_of,
     recorded,
 )
+from ledger.store.connections import Connection, Lease
 from ledger.store.head_watcher import HeadWatcher
 from ledger.store.last_versions import LastVersions
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.reader import Reader
-from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.subscription import Pages, Subscription, Wanted
 from ledger.store.tenant_database import Role, TenantDatabase
@@ -82,7 +81,11 @@ class EventStore:
         self.database = database
         self.announcer = announcer or Silence()
         self.appended = HeadWatcher(
-            self.head, self.announcer, topic=database.name, tenant_id=database.tenant_id
+            self.head,
+            self.announcer,
+            topic=database.name,
+            tenant_id=database.tenant_id,
+            pace=lambda: database.server.connections.crowding,
         )
         self._pages = Pages(self._read, database.tenant_id)
         self._reader = reader
@@ -115,12 +118,17 @@ class EventStore:
         they may be recorded or not; calling again with the same ids tells."""
         lone = None if self._is_contended else lone_event(groups)
         try:
-            async with self._writing, self._writer() as writer:
+            async with self._writing, self._lease() as writer:
+                self._remember(writer)
                 if lone is not None and (outcome := await self._append_one(writer, lone)):
                     return [outcome]
                 answer = await self._append_many(writer, groups)
         except POSTGRES_ERRORS as error:
+            self._last_versions.forget()
             raise store_error(error, "appending", self.database.server.name) from error
+        except BaseException:
+            self._last_versions.forget()
+            raise
         self._acknowledged(*positions_of(answer))
         outcomes = outcomes_of(groups, answer, await self._first_recordings(answer))
         if answer["outcomes"] is None:
@@ -129,21 +137,17 @@ class EventStore:
             self._last_versions.forget()
         return outcomes
 
-    @asynccontextmanager
-    async def _writer(self) -> AsyncIterator[Connection]:
+    def _lease(self) -> Lease:
         # A backend that waits for the head does not notice that its client gave up: were the head held for
         # long, each try would leave one behind until there is no connection left. It ends a little before
         # the deadline, so that whoever waits hears why.
         lock_timeout_ms = round(self._deadline_seconds * 1000 * LOCK_WAIT_SHARE)
-        async with self.database.lease(Role.WRITER, lock_timeout=f"{lock_timeout_ms}") as writer:
-            if writer is not self._last_writer:
-                self._last_versions.forget()
-                self._last_writer = writer
-            try:
-                yield writer
-            except BaseException:
-                self._last_versions.forget()
-                raise
+        return self.database.lease(Role.WRITER, lock_timeout=f"{lock_timeout_ms}")
+
+    def _remember(self, writer: Connection) -> None:
+        if writer is not self._last_writer:
+            self._last_versions.forget()
+            self._last_writer = writer
 
     async def _append_many(self, writer: Connection, groups: Sequence[Group]) -> Any:
         arguments = append_arguments(groups)

@@ -12,8 +12,7 @@ the owner; a migration is the configured user's session, which takes that role u
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ledger.errors import StoreError, TenantMismatch
+from ledger.store.connections import Lease
 from ledger.store.held import HeldConnection
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection, DatabaseServer
@@ -57,14 +57,11 @@ class TenantDatabase:
             self.name, _purpose("own", role, settings), lambda: self._open(role, settings), hold=True
         )
 
-    @asynccontextmanager
-    async def lease(self, role: Role, **settings: str) -> AsyncIterator[Connection]:
-        """A connection in `role` for one piece of work that waits for no other connection. Raises
-        StoreUnavailable, ConnectionLimitReached among it."""
-        async with self.server.connections.lease(
-            self.name, _purpose("lease", role, settings), lambda: self._open(role, settings)
-        ) as connection:
-            yield connection
+    def lease(self, role: Role, **settings: str) -> Lease:
+        """`async with database.lease(role) as connection`: for one piece of work that waits for no other
+        connection. Raises StoreUnavailable, ConnectionLimitReached among it."""
+        purpose = _purpose("lease", role, settings)
+        return self.server.connections.lease(self.name, purpose, lambda: self._open(role, settings))
 
     async def hold(self, role: Role) -> "HeldConnection":
         """A connection for a session: its `close` gives it back, reset, to the next session."""
@@ -111,4 +108,6 @@ class TenantDatabase:
 
 
 def _purpose(kind: str, role: Role, settings: Mapping[str, str]) -> str:
+    if not settings:
+        return f"{kind} {role.value}"
     return " ".join([kind, role.value, *(f"{name}={value}" for name, value in sorted(settings.items()))])
