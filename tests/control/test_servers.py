@@ -14,10 +14,12 @@ from ledger.control.guards import inspect_tenant
 from ledger.control.placement import ServerLoad, choose_server
 from ledger.control.servers import server_password
 from ledger.errors import (
+    InvalidName,
     NoServerForTenant,
     ServerConflict,
     ServerNotFound,
     SettingsError,
+    StoreUnavailable,
     TenantConflict,
 )
 from ledger.store.logins import scram_verifier
