@@ -39,6 +39,7 @@ lint: .venv/dev.stamp
 bench: .venv/bench.stamp
 	$(BIN)/python -m tests.bench.append
 	$(BIN)/python -m tests.bench.rebuild --undisturbed 10
+	$(BIN)/python -m tests.bench.audit
 
 # Dependencies are pinned with hashes; the project itself is installed without any.
 .venv/%.stamp: constraints/%.txt pyproject.toml | .venv/bin/python

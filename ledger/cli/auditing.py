@@ -130,7 +130,7 @@ async def table(
     if as_json:
         print_json(found)
     else:
-        out.print(rows_view(found))
+        out.print(rows_view(found, out.width))
 
 
 @click.command()

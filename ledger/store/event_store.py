@@ -3,7 +3,6 @@ run 1, 2, 3 … without gaps, and a reader at position p has seen everything up 
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -196,10 +195,6 @@ class EventStore:
         """A run's events in order of version, those at positions up to `upto` (all when None)."""
         upto = MAX_POSITION if upto is None else upto
         return await self._read("read_stream", run_id, after_version, upto, limit)
-
-    async def last_position_at(self, run_id: str, time: datetime) -> int:
-        """The position of the run's last event recorded at or before `time`; 0 where none was."""
-        return await self._fetchval("last_position_at", run_id, time) or 0
 
     async def find(self, event_id: UUID) -> RecordedEvent | None:
         found = await self._read("read_by_id", event_id)

@@ -100,10 +100,6 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
  ORDER BY version
  LIMIT $4
 
--- name: last_position_at
--- The last position recorded at or before a time; recorded_at never decreases with position.
-SELECT max(position) FROM ledger.events WHERE stream_id = $1 AND recorded_at <= $2
-
 -- name: stream_has_type
 SELECT EXISTS (SELECT FROM ledger.events WHERE stream_id = $1 AND event_type = $2)
 

@@ -123,7 +123,7 @@ class _Check:
     async def _settle_first(self) -> None:
         pair, looking = self._open[0]
         found = looking if isinstance(looking, _Found) else await looking
-        bad = await self._bad(pair.digest, pair.said, found) if pair.said and found.problem else None
+        bad = await self._bad(pair, found)
         self._open.popleft()  # from here to the cursor nothing can come between
         report = self.report
         if pair.blob is not None:
@@ -136,10 +136,9 @@ class _Check:
             if found.hashed_bytes is not None:
                 report.hashed += 1
                 report.hashed_bytes += found.hashed_bytes
+            report.bad_count += found.problem is not None
         if bad is not None:
-            report.bad_count += 1
-            if len(report.bad) < BAD_LISTED_MAX:
-                report.bad.append(bad)
+            report.bad.append(bad)
         self.cursor = pair.digest
         self.file.save(report, self.cursor)
         if self.progress is not None:
@@ -151,14 +150,16 @@ class _Check:
         if len(self.report.orphans) < ORPHANS_LISTED_MAX:
             self.report.orphans.append(blob.digest)
 
-    async def _bad(self, digest: Digest, said: Said, found: _Found) -> BadBlob:
-        assert found.problem is not None
+    async def _bad(self, pair: Pair[Said], found: _Found) -> BadBlob | None:
+        """What the report lists of it; None where it is fine, or the list full."""
+        if pair.said is None or found.problem is None or len(self.report.bad) >= BAD_LISTED_MAX:
+            return None
         return BadBlob(
-            digest=digest,
+            digest=pair.digest,
             problem=found.problem,
             found=found.found,
-            runs=await self.log.runs_at(said.positions, RUNS_LISTED_MAX),
-            positions=list(said.positions[:POSITIONS_LISTED_MAX]),
+            runs=await self.log.runs_at(pair.said.positions, RUNS_LISTED_MAX),
+            positions=list(pair.said.positions[:POSITIONS_LISTED_MAX]),
         )
 
     async def _stop(self) -> None:

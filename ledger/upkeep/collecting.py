@@ -38,6 +38,9 @@ DELETE_SECONDS_MAX = 300.0
 PROMPT_SECONDS_MAX = 5.0
 """A deletion that took longer may have been tried twice, and its first try may still be on its way: nobody is
 told yet that it is over. The fence stays until a later run takes it over."""
+UNFINISHED_SECONDS = 36 * 3600.0
+"""What a put left that was not heard of for so long is cleared, whatever the grace period: a put that lives
+would fail."""
 SILENT_SECONDS = 3600.0
 """Whoever was not heard of for this long has no deletion on its way: it began none after DELETE_SECONDS_MAX,
 and an S3 server refuses a request that was signed 15 minutes ago."""
@@ -122,7 +125,7 @@ class Collection:
         while taken := await self.sweeper.take_over(SILENT_SECONDS, CONDEMNED_AT_ONCE):
             await self._delete(taken, time.monotonic() + DELETE_SECONDS_MAX)
             self.report.taken_over += len(taken)
-        self.report.unfinished_puts_cleared = await self.blobs.clear_unfinished(self.report.grace_seconds)
+        self.report.unfinished_puts_cleared = await self.blobs.clear_unfinished(UNFINISHED_SECONDS)
 
     async def _find(self, after: Digest | None) -> tuple[dict[Digest, int], Digest | None]:
         """Garbage after this digest with its sizes, and where to go on: None at the end."""

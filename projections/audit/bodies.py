@@ -16,12 +16,14 @@ ITEMS_MAX = 2_000
 LINES_SHOWN_MAX = 400
 OPERATIONS_SHOWN_MAX = 200
 VALUE_CHARS_MAX = 400
+CONTEXT_CHARS = 60
 
 Kind = Literal["same", "text", "json", "binary", "too_large", "missing"]
 
 
 class Operation(Answer):
-    """`before` and `after` are JSON texts, cut after 400 characters; None where there is nothing."""
+    """`before` and `after` are JSON texts, None where there is nothing; of long ones 400 characters, from a
+    little before where they differ."""
 
     op: Literal["add", "remove", "replace"]
     path: str
@@ -76,7 +78,8 @@ def json_operations(before: Any, after: Any, path: str = "") -> Iterator[Operati
     elif isinstance(before, list) and isinstance(after, list):
         yield from _of_lists(before, after, path)
     elif _text(before) != _text(after):
-        yield Operation(op="replace", path=path, before=_shown(before), after=_shown(after))
+        one, other = _where_they_differ(_text(before), _text(after))
+        yield Operation(op="replace", path=path, before=one, after=other)
 
 
 def _of_objects(before: dict[str, Any], after: dict[str, Any], path: str) -> Iterator[Operation]:
@@ -137,6 +140,18 @@ def _text(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
+def _where_they_differ(before: str, after: str) -> tuple[str, str]:
+    """Long texts are shown from a little before the first character that differs."""
+    pairs = enumerate(zip(before, after, strict=False))
+    common = next((place for place, (one, other) in pairs if one != other), min(len(before), len(after)))
+    start = max(0, common - CONTEXT_CHARS) if max(len(before), len(after)) > VALUE_CHARS_MAX else 0
+    return _cut(before, start), _cut(after, start)
+
+
+def _cut(text: str, start: int) -> str:
+    end = start + VALUE_CHARS_MAX
+    return f"{'…' if start else ''}{text[start:end]}{'…' if len(text) > end else ''}"
+
+
 def _shown(value: Any) -> str:
-    text = _text(value)
-    return text if len(text) <= VALUE_CHARS_MAX else f"{text[:VALUE_CHARS_MAX]}…"
+    return _cut(_text(value), 0)

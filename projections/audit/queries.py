@@ -85,9 +85,7 @@ class AuditQueries:
     ) -> GraphState:
         """The run's state, references only: as of a tenant-wide `position`, the run's own `version`, or a
         `time` (by when events were recorded), or, with none of them, now."""
-        history = await self._runs.history(
-            run_id, Point(position, version, time), skip=NOT_IN_GRAPH_STATE
-        )
+        history = await self._runs.history(run_id, Point(position, version, time), skip=NOT_IN_GRAPH_STATE)
         return graph_state_of(history)
 
     async def state(self, run_id: str, at: At = None) -> StateAsOf:

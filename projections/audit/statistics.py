@@ -5,11 +5,9 @@ Two sources give the same numbers: the tables (quick), and the events folded afr
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-import orjson
 
 from ledger.contract.events import EventType
 from ledger.store.statements import load_statements
@@ -23,7 +21,6 @@ from projections.rows import AttemptRow, AuditRow
 from projections.streams import folded_streams
 
 SLOWEST_MAX = 10
-REPAIRS_PAGE = 1_000
 Source = Literal["tables", "events"]
 
 _SQL = load_statements("projections.audit", "statistics.sql")
@@ -116,10 +113,10 @@ async def _from_tables(reader: RunReader, after: int, upto: int) -> _Found:
         SlowAttempt(**{**row, "position": row["ended_position"]})
         for row in await tables.fetch(_SQL["slowest"], after, upto, SLOWEST_MAX, doing="counting")
     ]
-    tally = RepairTally()
-    async for repairs, reports in _repairs_and_reports(reader, after, upto):
-        tally.add(repairs, reports)
-    return steps, slowest, tally.statistics()
+    repairs = [
+        RepairStatistics(**row) for row in await tables.fetch(_SQL["repairs"], after, upto, doing="counting")
+    ]
+    return steps, slowest, sorted(repairs, key=_kind_and_validator)
 
 
 async def _from_events(reader: RunReader, after: int, upto: int, as_of: int) -> _Found:
@@ -143,19 +140,6 @@ async def _from_events(reader: RunReader, after: int, upto: int, as_of: int) -> 
 
 Spoken = tuple[int, list[dict[str, Any]]]
 """Position of an attempt's end, and the reports it came with."""
-
-
-async def _repairs_and_reports(
-    reader: RunReader, after: int, upto: int
-) -> AsyncIterator[tuple[list[tuple[str, int, Any]], dict[str, list[Spoken]]]]:
-    tables = reader.tenant.reader
-    while rows := await tables.fetch(_SQL["repairs"], after, upto, REPAIRS_PAGE, doing="counting"):
-        reports: dict[str, list[Spoken]] = defaultdict(list)
-        run_ids = sorted({row["run_id"] for row in rows})
-        for row in await tables.fetch(_SQL["reports"], run_ids, doing="counting"):
-            reports[row["run_id"]].append((row["ended_position"], orjson.loads(row["validation_reports"])))
-        yield [(row["run_id"], row["position"], orjson.loads(row["details"])) for row in rows], reports
-        after = rows[-1]["position"]
 
 
 def _reports_of(state: RunState) -> list[Spoken]:
@@ -238,7 +222,7 @@ class RepairTally:
             self.counts[details["kind"], validator][verdict] += 1
 
     def statistics(self) -> list[RepairStatistics]:
-        return [
+        found = [
             RepairStatistics(
                 kind=kind,
                 validator=validator,
@@ -247,10 +231,13 @@ class RepairTally:
                 not_helped=counted["not_helped"],
                 untested=counted["untested"],
             )
-            for (kind, validator), counted in sorted(
-                self.counts.items(), key=lambda item: (item[0][0], item[0][1] or "")
-            )
+            for (kind, validator), counted in self.counts.items()
         ]
+        return sorted(found, key=_kind_and_validator)
+
+
+def _kind_and_validator(found: RepairStatistics) -> tuple[str, bool, str]:
+    return found.kind, found.validator is not None, found.validator or ""
 
 
 def _verdict(spoken: Sequence[Spoken], position: int, validator: str | None) -> str:

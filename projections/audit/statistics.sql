@@ -27,12 +27,23 @@ SELECT run_id, step_id, ordinal, status, duration_ms, ended_position
  LIMIT $3
 
 -- name: repairs
-SELECT run_id, position, details FROM projection.audit_logs
- WHERE action = 'repair.applied' AND position > $1 AND position <= $2
- ORDER BY position
- LIMIT $3
-
--- name: reports
-SELECT run_id, ended_position, validation_reports FROM projection.attempts
- WHERE run_id = ANY($1::text[]) AND validation_reports IS NOT NULL
- ORDER BY run_id, ended_position
+-- What the repair's validator (any, where none is named) said the next time it spoke in the run: its last word
+-- in the first attempt that ended after the repair with a report of it.
+SELECT repair.kind, repair.validator,
+       count(*) AS applied,
+       count(*) FILTER (WHERE said.passed) AS helped,
+       count(*) FILTER (WHERE NOT said.passed) AS not_helped,
+       count(*) FILTER (WHERE said.passed IS NULL) AS untested
+  FROM (SELECT run_id, position, details ->> 'kind' AS kind, details ->> 'validator' AS validator
+          FROM projection.audit_logs
+         WHERE action = 'repair.applied' AND position > $1 AND position <= $2) AS repair
+  LEFT JOIN LATERAL (
+       SELECT (report.value ->> 'passed')::boolean AS passed
+         FROM projection.attempts AS a
+        CROSS JOIN LATERAL json_array_elements(a.validation_reports) WITH ORDINALITY AS report (value, ordinal)
+        WHERE a.run_id = repair.run_id AND a.ended_position > repair.position AND a.validation_reports IS NOT NULL
+          AND (repair.validator IS NULL OR report.value ->> 'validator' = repair.validator)
+        ORDER BY a.ended_position, report.ordinal DESC
+        LIMIT 1) AS said ON true
+ WHERE repair.kind IS NOT NULL  -- it was erased
+ GROUP BY repair.kind, repair.validator

@@ -149,6 +149,7 @@ async def measure(tenant: Tenant, peer: Peer, events: int, rounds: int) -> None:
     for question in ("state_at", "timeline"):
         clock.ratio(f"{question}, 1,000 events", "bare fetch, 1,000 events", "< 2")
         clock.ratio(f"{question}, 1,000 events", "peer: state, 1,000 events", "< 1")
+        clock.ratio(f"{question}, 100,000 events", "bare fetch, 100,000 events", "< 3")
         clock.under(f"{question}, 100,000 events", 1_000)
     for label in clock.taken:
         if label.startswith(("search", "lineage")):

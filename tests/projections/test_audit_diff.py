@@ -119,6 +119,16 @@ def test_json_is_compared_by_structure_at_json_pointers() -> None:
     ]
 
 
+def test_of_long_values_the_part_that_differs_is_shown() -> None:
+    one, other = ({"text": "x" * 5_000 + word + "y" * 5_000} for word in ("before", "after"))
+    [operation] = json_operations(one, other)
+    assert operation.before
+    assert operation.after
+    assert "xbeforey" in operation.before
+    assert "xaftery" in operation.after
+    assert max(len(operation.before), len(operation.after)) <= 402
+
+
 def test_what_was_no_json_is_compared_as_text() -> None:
     assert body_change(b'{"a": 1', b'{"a": 1}', JSON).kind == "text"
 

@@ -1,7 +1,6 @@
 """Reading: everything after a position, a run up to one, and what comes next."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
@@ -35,17 +34,6 @@ async def test_a_run_is_read_up_to_a_position(tenant: Tenant) -> None:
     assert [event.position for event in await tenant.store.read_run("b", 1)] == []
     assert await tenant.store.read_run("nobody") == []
     assert [event.version for event in await tenant.store.read_run("a", after_version=1)] == [2]
-
-
-async def test_the_last_position_at_a_time_is_by_recorded_time(tenant: Tenant) -> None:
-    [first] = await emit(tenant)
-    await asyncio.sleep(0.002)
-    [second] = await emit(tenant)
-    store = tenant.store
-    assert await store.last_position_at("run", first.recorded_at) == 1
-    assert await store.last_position_at("run", second.recorded_at) == 2
-    assert await store.last_position_at("run", first.recorded_at - timedelta(microseconds=1)) == 0
-    assert await store.last_position_at("nobody", second.recorded_at) == 0
 
 
 async def test_a_subscription_catches_up_and_then_follows(tenant: Tenant) -> None:

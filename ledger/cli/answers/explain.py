@@ -56,7 +56,7 @@ def _attempt(attempt: AttemptExplanation) -> Iterable[Text]:
         after = f" after {duration(round(attempt.retry_delay_ms))}" if attempt.retry_delay_ms else ""
         yield Text(f"           its engine said it {'will' + after if attempt.will_retry else 'will not'}")
     for ref in attempt.inputs:
-        yield _reference("read", ref.path.rsplit("/", 2)[-2] + "/" + ref.path.rsplit("/", 1)[-1], ref)
+        yield _reference("read", "/".join(ref.path.rsplit("/", 2)[-2:]), ref)
     for name, ref in attempt.outputs.items():
         yield _reference("made", name, ref)
     for report in attempt.reports:

@@ -53,6 +53,8 @@ def _tree(found: Lineage, nodes: dict[str, Node], start: str, *, is_up: bool) ->
     root = Tree(Text.assemble(_named(nodes, start), (f"  {title}", "bold dim")))
     shown = {start}
     waiting = [(root, start)]
+    if not beside[start]:
+        root.add(Text("nothing that was recorded", style="dim"))
     while waiting:
         branch, node = waiting.pop()
         for far, edge in beside[node]:

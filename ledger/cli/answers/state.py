@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-import orjson
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -55,14 +54,28 @@ def state_view(state: StateAsOf) -> RenderableType:
     return Group(*parts)
 
 
-def rows_view(found: TableAsOf) -> RenderableType:
-    """Columns in which nothing stands are left out."""
-    shown = [name for name in found.columns if any(row[name] is not None for row in found.rows)]
-    made = table(*shown, title=f"{found.table} as of position {found.position}")
-    for row in found.rows:
-        made.add_row(*(Text(_cell(row[name])) for name in shown))
-    more = [Text(f"the first {len(found.rows)} rows; --limit gives more", style="dim")] if found.more else []
-    return Group(made, *more)
+def rows_view(found: TableAsOf, width: int) -> RenderableType:
+    """As many columns as fit; JSON and columns in which nothing stands are left out."""
+    title = f"{found.table} as of position {found.position}"
+    if not found.rows:
+        return Text(f"{title}: no rows")
+    shown: dict[str, list[str]] = {}
+    for name in found.columns:
+        values = [row[name] for row in found.rows]
+        if any(isinstance(value, dict | list) for value in values) or all(value is None for value in values):
+            continue
+        cells = [_cell(value) for value in values]
+        width -= max(map(len, (name, *cells))) + 1
+        if width < 0:
+            break
+        shown[name] = cells
+    made = table(*shown, title=title)
+    for cells_of_row in zip(*shown.values(), strict=True):
+        made.add_row(*map(Text, cells_of_row))
+    notes = ["--json has every column"]
+    if found.more:
+        notes.append(f"these are the first {len(found.rows)} rows, --limit gives more")
+    return Group(made, Text("; ".join(notes), style="dim"))
 
 
 def replay_view(found: Replay) -> RenderableType:
@@ -77,13 +90,7 @@ def replay_view(found: Replay) -> RenderableType:
 
 
 def _cell(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case datetime():
-            return local_time(value)
-        case dict() | list():
-            text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-        case _:
-            text = first_line(str(value))
+    if value is None:
+        return ""
+    text = local_time(value) if isinstance(value, datetime) else first_line(str(value))
     return text if len(text) <= CELL_CHARS_MAX else f"{text[:CELL_CHARS_MAX]}…"

@@ -19,6 +19,10 @@ DO $block$ BEGIN EXECUTE format('SET LOCAL ROLE %I', current_database() || '_pro
 -- name: attempts_by_end
 CREATE INDEX IF NOT EXISTS attempts_ended_position_idx ON projection.attempts (ended_position)
 
+-- name: reports_by_end
+CREATE INDEX IF NOT EXISTS attempts_reports_idx ON projection.attempts (run_id, ended_position)
+ WHERE validation_reports IS NOT NULL
+
 -- name: repairs_by_position
 CREATE INDEX IF NOT EXISTS audit_logs_repairs_idx ON projection.audit_logs (position) WHERE action = 'repair.applied'
 
