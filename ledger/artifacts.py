@@ -3,7 +3,7 @@
 The blob is durable before the event that names it is sent: a crash leaves garbage, never a lie.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -34,8 +34,18 @@ _Emit: TypeAlias = Callable[[Event], Awaitable[RecordedEvent]]
 
 
 class ArtifactStore:
-    def __init__(self, tenant_id: str, blobs: BlobStore, emitter: EventEmitter, fences: BlobFences) -> None:
+    """`former_ids`: where the tenant was imported, the ids that paths recorded before may name."""
+
+    def __init__(
+        self,
+        tenant_id: str,
+        blobs: BlobStore,
+        emitter: EventEmitter,
+        fences: BlobFences,
+        former_ids: Collection[str] = (),
+    ) -> None:
         self._tenant_id = tenant_id
+        self._former_ids = frozenset(former_ids)
         self._blobs = blobs
         self._emitter = emitter
         self._fences = fences
@@ -117,10 +127,10 @@ class ArtifactStore:
         raise _being_collected(digest, "Its deletion has begun and was not heard of since")
 
     def _digest(self, ref: ArtifactRef) -> Digest:
-        self._own(ref.path)
+        self._own(ref.path, self._former_ids)
         return parse_digest(ref.digest)
 
-    def _own(self, path: str) -> ArtifactPath:
+    def _own(self, path: str, also: Collection[str] = ()) -> ArtifactPath:
         try:
             parts = ArtifactPath.parse(path)
         except ValueError as problem:
@@ -129,7 +139,7 @@ class ArtifactStore:
                 expected=f"storage/{self._tenant_id}/{{run_id}}/{{step}}/{{name}}",
                 fix="Correct the path; nothing was read or written",
             ) from None
-        if parts.tenant_id != self._tenant_id:
+        if parts.tenant_id != self._tenant_id and parts.tenant_id not in also:
             raise TenantMismatch(
                 "The artifact path names another tenant",
                 expected=f"storage/{self._tenant_id}/…",

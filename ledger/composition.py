@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from blobstore import BlobBackend, FilesystemRoot, MinioConnection, ObjectLock
-from ledger.control.catalogue import Catalogue
+from ledger.control.catalogue import Catalogue, TenantRecord
 from ledger.control.llm import LlmCatalogue
 from ledger.control.migrations import control_revision, require_head, upgrade_control
 from ledger.control.server import open_server
@@ -22,6 +22,7 @@ from ledger.logs import get_logger
 from ledger.settings import Settings
 from ledger.store.reader import Reader
 from ledger.store.server import DatabaseServer
+from ledger.store.tenant_database import TenantDatabase
 from ledger.tenant import Tenant
 from projections.following import Follower
 from projections.installed import Projections, installed_projections
@@ -88,23 +89,40 @@ class Ledger:
             llm = LlmCatalogue(catalogue)
             return cls(settings, server, tenants, llm, blobs, wakeups, projections, resources.pop_all())
 
-    async def tenant(self, tenant_id: str) -> Tenant:
-        """The handle of an active tenant; the same one each time. Raises InvalidName,
-        TenantNotFound, TenantSuspended, MigrationNeeded."""
+    async def tenant(self, tenant_id: str, *, for_reading: bool = False) -> Tenant:
+        """The handle of an active tenant; the same one each time. `for_reading` also that of one that is
+        suspended, being moved or deleted: what it records is refused. Raises InvalidName, TenantNotFound,
+        TenantSuspended, TenantMoving (retryable), TenantBusy, MigrationNeeded."""
         if self._closed:
             raise LedgerClosed("The ledger is closed", fix="Open it again with Ledger.open()")
-        record, database = await self.tenants.open_for_work(tenant_id)
+        record, database = await self.tenants.open_for_work(tenant_id, for_reading=for_reading)
         async with self._opening:
             if tenant_id in self._opened:
                 return self._opened[tenant_id]
-            reader = await Reader.open(database, connections_max=self.settings.reader_connections_max)
-            blobs = self.blobs.store(record.blob_prefix)
-            tenant = Tenant(database, reader, blobs, self._limits(), self.llm, self._wakeups)
+            tenant = await self.handle(record, database)
             if self.settings.metrics == "opentelemetry":
                 _publish_metrics(tenant)
             self._opened[tenant_id] = tenant
             self._project(tenant)
         return tenant
+
+    async def handle(self, record: TenantRecord, database: TenantDatabase) -> Tenant:
+        """A handle that nobody projects and nobody closes but its maker: for a tenant that is none yet."""
+        reader = await Reader.open(database, connections_max=self.settings.reader_connections_max)
+        blobs = self.blobs.store(record.blob_prefix)
+        return Tenant(
+            database, reader, blobs, self._limits(), self.llm, self._wakeups, record.former_ids
+        )
+
+    async def release(self, tenant_id: str) -> None:
+        """Closes the tenant's handle, where there is one; whoever has it meets a closed one."""
+        async with self._opening:
+            tenant = self._opened.pop(tenant_id, None)
+            if tenant is None:
+                return
+            await tenant.emitter.close()
+            await self._stop_projecting(tenant_id)
+            await tenant.close()
 
     def follower(
         self,
@@ -131,15 +149,10 @@ class Ledger:
         self._closed = True
         for tenant in self._opened.values():
             await tenant.emitter.close()
-        for projector, task in self._projecting:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            await projector.close()
+        await self._stop_projecting()
         for tenant in self._opened.values():
             await tenant.close()
         self._opened.clear()
-        self._projecting.clear()
         await self._resources.aclose()
 
     async def __aenter__(self) -> Self:
@@ -159,6 +172,16 @@ class Ledger:
                 projector.run_until_cancelled(), name=f"daicho-projector-{tenant.tenant_id}-{name}"
             )
             self._projecting.append((projector, task))
+
+    async def _stop_projecting(self, tenant_id: str | None = None) -> None:
+        """The projectors of this tenant, or all."""
+        for projector, task in list(self._projecting):
+            if tenant_id in {None, projector.tenant_id}:
+                self._projecting.remove((projector, task))
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+                await projector.close()
 
     def _limits(self) -> EmitterLimits:
         return EmitterLimits(

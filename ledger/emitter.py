@@ -39,15 +39,17 @@ class EmitterLimits:
     deadline_seconds: float = 30.0
 
 
-@dataclass(eq=False, slots=True)
 class _Pending:
     """A group that waits for its commit. `deadline` is on the monotonic clock."""
 
-    group: Group
-    events: int
-    size_bytes: int
-    deadline: float
-    done: asyncio.Future[list[RecordedEvent]]
+    __slots__ = ("deadline", "done", "events", "group", "size_bytes")
+
+    def __init__(self, group: Group, deadline: float, done: asyncio.Future[list[RecordedEvent]]) -> None:
+        self.group = group
+        self.deadline = deadline
+        self.done = done
+        self.events = len(group.events)
+        self.size_bytes = sum([len(event.data) for event in group.events])
 
 
 class _UnderWay(NamedTuple):
@@ -95,28 +97,33 @@ class EventEmitter:
         is recorded with other content, StoreUnavailable where no commit was confirmed within the
         deadline (repeating it with the same event is safe), EmitterClosed.
         """
-        [recorded] = await self.emit_many([event])
+        [recorded] = await self._enqueue((event,), None)
         return recorded
 
     async def emit_many(
         self, events: Sequence[Event], *, expected_version: int | None = None
     ) -> list[RecordedEvent]:
         """Record `events` in one atomic append, in order: all of them or none."""
+        return await self._enqueue(events, expected_version) if events else []
+
+    def _enqueue(
+        self, events: Sequence[Event], expected_version: int | None
+    ) -> asyncio.Future[list[RecordedEvent]]:
+        """A future of what is recorded. A waiter that is cancelled cancels its future alone: what is not
+        sent yet is passed over, what is in flight is recorded with its neighbours."""
         if self._closed:
             raise EmitterClosed("The emitter is closed", fix="Emit while the ledger is open")
-        if not events:
-            return []
         self._check(events)
-        group = encode_group(events, expected_version)
         loop = asyncio.get_running_loop()
-        deadline = time.monotonic() + self._limits.deadline_seconds
-        pending = _Pending(group, len(events), group.size_bytes, deadline, loop.create_future())
+        pending = _Pending(
+            encode_group(events, expected_version),
+            time.monotonic() + self._limits.deadline_seconds,
+            loop.create_future(),
+        )
         self._waiting_for_room.append(pending)
         self._admit()
         self._wake_sender(loop)
-        # A waiter that is cancelled cancels its future alone: what is not sent yet is passed over,
-        # what is in flight is recorded with its neighbours.
-        return await pending.done
+        return pending.done
 
     async def emit_derived(self, event: Event) -> RecordedEvent:
         """Record `event`, whose id was derived from an attempt. Where that attempt was executed before

@@ -371,10 +371,8 @@ class ProjectionTablesDiffer(DaichoError):
     """The tables of a projection are there and not as its row classes say, or partly missing."""
 
 
-class TenantMoving(DaichoError):
-    """The tenant is being moved to another server: writers wait, and go on there."""
-
-    retryable = True
+class TenantMoving(StoreUnavailable):
+    """The tenant is being moved to another server: whoever emits waits, and goes on there."""
 
 
 class TenantBusy(DaichoError):

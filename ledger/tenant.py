@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -50,6 +50,7 @@ class Tenant:
         limits: EmitterLimits,
         llm: LlmCatalogue,
         announcer: Announcer | None = None,
+        former_ids: Collection[str] = (),
     ) -> None:
         self.tenant_id = database.tenant_id
         self.database = database
@@ -62,7 +63,9 @@ class Tenant:
         self._deadline_seconds = limits.deadline_seconds
         self.llm = llm
         self._price = partial(price_within, llm, limits.deadline_seconds)
-        self.artifacts = ArtifactStore(self.tenant_id, blobs, self.emitter, BlobFences(database, reader))
+        self.artifacts = ArtifactStore(
+            self.tenant_id, blobs, self.emitter, BlobFences(database, reader), former_ids
+        )
         self.prompts = PromptPacks(reader, self.application_env)
         self._progress: ProjectionProgress | None = None
         self._started_runs: set[str] = set()

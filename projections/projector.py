@@ -6,7 +6,7 @@ a time, and whoever finds the checkpoint moved forgets what it held in memory.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,10 @@ class Projector:
         self._version: int | None = None
         self._rebuilds = 0
         self._one_by_one_upto = 0
+
+    @property
+    def tenant_id(self) -> str:
+        return self._store.tenant_id
 
     async def catch_up(self) -> int:
         """Projects until nothing is left; returns the checkpoint."""
@@ -293,10 +297,13 @@ async def load_states(
     return states
 
 
-async def write_rows(connection: Connection, rows: Sequence[Row]) -> None:
-    """Inserts or replaces rows; no two of them have the same key."""
+async def write_rows(
+    connection: Connection, rows: Sequence[Row], names: Mapping[type[Row], str] | None = None
+) -> None:
+    """Inserts or replaces rows, of which no two have the same key, in the live tables or in those named."""
     records: dict[type[Row], list[tuple[Any, ...]]] = {}
     for row in rows:
         records.setdefault(type(row), []).append(to_record(row))
     for row_type, of_type in records.items():
-        await connection.execute(upsert(row_type), *map(list, zip(*of_type, strict=True)))
+        table = None if names is None else names[row_type]
+        await connection.execute(upsert(row_type, table), *map(list, zip(*of_type, strict=True)))

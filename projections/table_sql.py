@@ -9,8 +9,9 @@ from projections.rows import Json, Row, columns, kinds_of
 SCHEMA = "projection"
 
 
-def qualified(row_type: type[Row]) -> str:
-    return f'{SCHEMA}."{row_type.TABLE}"'
+def qualified(row_type: type[Row], table: str | None = None) -> str:
+    """The table of a row class, or another one of its columns."""
+    return f'{SCHEMA}."{table or row_type.TABLE}"'
 
 
 def listed(names: Iterable[str]) -> str:
@@ -18,19 +19,19 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def select_by_run(row_type: type[Row]) -> str:
+def select_by_run(row_type: type[Row], table: str | None = None) -> str:
     """All rows of the streams named in $1, in order of key."""
     names, key = listed(columns(row_type)), listed(row_type.KEY)
-    return f"SELECT {names} FROM {qualified(row_type)} WHERE run_id = ANY($1) ORDER BY {key}"
+    return f"SELECT {names} FROM {qualified(row_type, table)} WHERE run_id = ANY($1) ORDER BY {key}"
 
 
-def upsert(row_type: type[Row]) -> str:
+def upsert(row_type: type[Row], table: str | None = None) -> str:
     """Writes rows given as one array per column."""
     names = columns(row_type)
     arrays = ", ".join(f"${number}::{_array_type(kind)}" for number, kind in enumerate(names.values(), 1))
     changed = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in row_type.KEY)
     return (
-        f"INSERT INTO {qualified(row_type)} ({listed(names)}) SELECT * FROM unnest({arrays}) "
+        f"INSERT INTO {qualified(row_type, table)} ({listed(names)}) SELECT * FROM unnest({arrays}) "
         f"ON CONFLICT ({listed(row_type.KEY)}) DO {f'UPDATE SET {changed}' if changed else 'NOTHING'}"
     )
 

@@ -19,6 +19,7 @@ from ledger.cli import (
     searching,
     serving,
     tailing,
+    tenants,
     upkeep,
     writing,
 )
@@ -35,7 +36,7 @@ def main() -> None:
 for command in (
     writing.init,
     writing.demo,
-    writing.tenant,
+    tenants.tenant,
     serving.server,
     migrating.migrate,
     writing.emit,

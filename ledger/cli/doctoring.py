@@ -1,4 +1,4 @@
-"""`daicho doctor`: says which guards are missing. It only looks."""
+"""`daicho doctor`: says what is not in order, and what to do. It only looks."""
 
 import click
 from rich.text import Text
@@ -12,12 +12,12 @@ from ledger.cli.running import (
     runs_async,
     tenant_option,
 )
-from ledger.control.catalogue import Catalogue, TenantRecord
-from ledger.control.guards import Finding, inspect_server, inspect_tenant
+from ledger.control.catalogue import Catalogue
+from ledger.control.guards import Finding
 from ledger.control.migrations import control_revision, require_head
 from ledger.control.server import open_server
-from ledger.control.servers import DatabaseServers
-from ledger.errors import DaichoError, MigrationNeeded
+from ledger.errors import MigrationNeeded
+from ledger.inspection import inspect_installation
 from ledger.store.server import DatabaseServer
 
 
@@ -26,20 +26,19 @@ from ledger.store.server import DatabaseServer
 @json_option
 @runs_async
 async def doctor(tenant_id: str | None, as_json: bool) -> int:
-    """Check the server, and every tenant's database (or that of -t), for guards that are missing.
+    """Check the installation: servers, blob store, disk, clocks, and every tenant's guards (or those of -t).
 
     Triggers, grants, owners, functions, constraints, settings and clocks are compared with what this
     version made. Nothing is changed: a guard that was down may have let something through, and that is to
     be found out before it is armed again. Exit code 1 where anything is wrong.
     """
-    async with open_server(load_settings()) as server:
-        findings = await inspect_server(server)
+    settings = load_settings()
+    async with open_server(settings) as server:
         await _require_control(server)
         async with Catalogue.open(server) as catalogue:
             tenants = [await catalogue.get(tenant_id)] if tenant_id else await catalogue.list()
-            servers = DatabaseServers(server, catalogue)
-            for tenant in tenants:
-                findings += await _inspected(tenant, servers)
+            looking = inspect_installation(settings, server, catalogue, tenants)
+            findings = [finding async for finding in looking]
     if as_json:
         print_json(
             {
@@ -60,18 +59,6 @@ async def _require_control(server: DatabaseServer) -> None:
         problem = "The control database is empty: there is no tenant to look at"
         raise MigrationNeeded(problem, fix="Run `daicho init`")
     require_head(found, "control", "The control database")
-
-
-async def _inspected(tenant: TenantRecord, servers: DatabaseServers) -> list[Finding]:
-    if tenant.status == "creating":
-        fix = f"Finish it: `daicho tenant create {tenant.tenant_id} {tenant.name!r}`"
-        return [Finding("provisioning", "the tenant's making was interrupted", fix, tenant.tenant_id)]
-    try:
-        return await inspect_tenant(await servers.database(tenant))
-    except DaichoError as error:
-        if error.retryable:
-            raise
-        return [Finding("database", error.problem, "Restore it from a backup", tenant.tenant_id)]
 
 
 def _show(findings: list[Finding], tenants: int, server: str) -> None:

@@ -59,5 +59,7 @@ class Progress:
 def _line(phase: str, done: int, total: int, rate: float) -> str:
     if not done:
         return f"{phase}: {total} events" if total else phase
+    if not total:
+        return f"{phase}: {done} events, {rate:,.0f} events/s"
     left = f", about {(total - done) / rate:.0f} s left" if total > done else ""
     return f"{phase}: {done} of {total} events, {rate:,.0f} events/s{left}"

@@ -1,5 +1,7 @@
 """Commands about projections: rebuild, verify."""
 
+from typing import Any
+
 import click
 
 from ledger.cli import render
@@ -53,27 +55,12 @@ async def rebuild(
     if table is not None and run_id is not None:
         raise click.UsageError("--table or --run, not both")
     [projection] = chosen_projections([name])
+    what: dict[str, Any] = {"projection": projection, "table": table, "run_id": run_id, "workers": workers}
     async with open_tenant(tenant_id, projection="external") as opened:
-        if dry_run:
-            with Progress() as bar:
-                compared = await verify_tables(
-                    opened,
-                    projection=projection,
-                    table=table,
-                    run_id=run_id,
-                    workers=workers,
-                    progress=bar.moved,
-                )
-            return _show_verification(compared, as_json)
         with Progress() as bar:
-            report = await rebuild_tables(
-                opened,
-                projection=projection,
-                table=table,
-                run_id=run_id,
-                workers=workers,
-                progress=bar.moved,
-            )
+            if dry_run:
+                return _show_verification(await verify_tables(opened, **what, progress=bar.moved), as_json)
+            report = await rebuild_tables(opened, **what, progress=bar.moved)
     _show_rebuild(report, as_json)
     return 0
 

@@ -1,51 +1,82 @@
 """The command that tells how all tenants stand."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import click
+from rich.table import Table
 
 from ledger.cli import render
-from ledger.cli.running import (
-    json_option,
-    open_ledger,
-    out,
-    print_json,
-    runs_async,
-)
-from projections.following.leadership import leaders
-from projections.installed import installed_projections
-from projections.listing import blob_usage
-from projections.standing import standings
+from ledger.cli.running import CHECK_FAILED, json_option, open_ledger, out, print_json, runs_async
+from ledger.inspection import TenantStatus, statuses
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Duration(click.ParamType[float]):
+    """`90s`, `15m`, `2h`, `1d`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])", str(value))
+        if found is None:
+            self.fail(f"{value!r} is not a duration; expected 90s, 15m, 2h or 1d", param, ctx)
+        return float(found[1]) * _UNITS[found[2]]
 
 
 @click.command()
+@click.option(
+    "--stuck-over", type=Duration(), metavar="15m", help="Also open runs that recorded nothing for as long."
+)
 @json_option
 @runs_async
-async def status(as_json: bool) -> None:
-    """Show every tenant with its head and how far its tables have come."""
-    projections = installed_projections()
+async def status(stuck_over: float | None, as_json: bool) -> int:
+    """Show how every tenant stands: head, tables, bodies, size, schema, and what is wrong.
+
+    Exit code 1 where something is wrong: a projection that stopped, an operation that was interrupted, a
+    schema to migrate, a server out of reach, a run that is stuck.
+    """
     async with open_ledger(projection="external") as ledger:
-        records = await ledger.tenants.list()
-        led_by = await leaders(ledger.server, [record.tenant_id for record in records])
-        found: list[dict[str, Any]] = []
-        for record in records:
-            row: dict[str, Any] = {name: getattr(record, name) for name in ("tenant_id", "name", "status")}
-            if record.status == "active":
-                tenant = await ledger.tenant(record.tenant_id)
-                head, position = await tenant.store.head(), await tenant.projected_position()
-                row |= {"head": head, "projected": position, "lag": head - position}
-                row["leader"] = led_by.get(record.tenant_id)
-                row["projections"] = [each.to_dict() for each in await standings(tenant, projections)]
-                row["blobs"] = (await blob_usage(tenant)).to_dict()
-            found.append(row)
+        found = await statuses(ledger, stuck_over_seconds=stuck_over)
     if as_json:
-        print_json(found)
-        return
-    made = render.table("tenant", "name", "status", "#head", "#projected", "#lag", "#bodies", "#dedup")
-    columns_ = ("tenant_id", "name", "status", "head", "projected", "lag")
-    for row in found:
-        made.add_row(*(str(row.get(name, "")) for name in columns_), *render.usage_cells(row.get("blobs")))
-    out.print(made)
-    for row in found:
-        for note in render.standing_notes(row["tenant_id"], row.get("leader"), row.get("projections", ())):
-            out.print(note)
+        print_json([each.to_dict() for each in found])
+    else:
+        out.print(_table(found))
+        for each in found:
+            _show_notes(each)
+    return CHECK_FAILED if any(each.problems for each in found) else 0
+
+
+def _table(found: Sequence[TenantStatus]) -> Table:
+    numbers = ("#events", "#lag", "sealed", "#bodies", "#dedup", "#size", "schema")
+    made = render.table("tenant", "name", "status", "server", *numbers)
+    for each in found:
+        size = "" if each.database_bytes is None else render.size(each.database_bytes)
+        made.add_row(
+            each.tenant_id,
+            each.name,
+            each.status,
+            each.server,
+            _number(each.head),
+            _number(each.lag),
+            each.last_seal or "never",
+            *render.usage_cells(each.blobs),
+            size,
+            each.schema_revision or "",
+        )
+    return made
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _show_notes(each: TenantStatus) -> None:
+    standing = [projection.to_dict() for projection in each.projections]
+    for note in render.standing_notes(each.tenant_id, each.leader, standing):
+        out.print(note)
+    for problem in each.problems:
+        if not problem.what.startswith("projection "):  # told above
+            out.print(render.problem(each.tenant_id, problem.what, problem.fix))

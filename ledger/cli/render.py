@@ -133,6 +133,10 @@ def size(number: float) -> str:
     return f"{number:.1f} TiB"
 
 
+def problem(tenant_id: str, what: str, fix: str) -> Text:
+    return Text.assemble((tenant_id, "red"), f": {plain(what)}", (f"\n  {plain(fix)}", "bold"))
+
+
 def usage_cells(usage: dict[str, Any] | None) -> tuple[str, str]:
     """What a tenant's bodies take, and how often a stored byte is used."""
     return ("", "") if usage is None else (size(usage["stored_bytes"]), f"{usage['dedup_ratio']:.2f}x")

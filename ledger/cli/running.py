@@ -102,7 +102,8 @@ async def open_tenant(tenant_id: str | None, **changes: Any) -> AsyncIterator[Te
                 found=f"neither; tenants: {known}",
                 fix="Name one; none is chosen for you",
             )
-        yield await ledger.tenant(tenant_id)
+        # Whether it may record is for its database to say: a suspended tenant is read as any other.
+        yield await ledger.tenant(tenant_id, for_reading=True)
 
 
 async def catch_up(tenant: Tenant, settings: Settings | None = None) -> None:

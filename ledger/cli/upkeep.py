@@ -67,16 +67,16 @@ async def gc(
 
 def _tell(report: CollectionReport) -> None:
     out.print(
-        f"{report.listed} blobs ({render.size(report.listed_bytes)}), log up to position {report.position}: "
-        f"{report.mentioned} mentioned, {report.young} too young, {report.garbage} garbage"
+        f"{_blobs(report.listed)} ({render.size(report.listed_bytes)}), log up to position "
+        f"{report.position}: {report.mentioned} mentioned, {report.young} too young, {report.garbage} garbage"
     )
     if report.dry_run:
         size = render.size(report.garbage_bytes)
-        out.print(f"Would delete {report.garbage} blobs ({size}). Nothing was done.")
+        out.print(f"Would delete {_blobs(report.garbage)} ({size}). Nothing was done.")
         return
     if report.taken_over:
-        out.print(f"Finished what an earlier run had begun: {report.taken_over} blobs")
-    out.print(f"Deleted {report.deleted} blobs ({render.size(report.deleted_bytes)}), recorded in the log")
+        out.print(f"Finished what an earlier run had begun: {_blobs(report.taken_over)}")
+    out.print(f"Deleted {_blobs(report.deleted)} ({render.size(report.deleted_bytes)}), recorded in the log")
 
 
 @click.command("fsck")
@@ -118,14 +118,18 @@ def _tell_check(report: CheckReport, list_orphans: bool) -> None:
     rate = report.hashed_bytes / max(report.seconds, 0.001) / 1e6
     how = "sizes compared" if report.quick else f"{render.size(report.hashed_bytes)} hashed, {rate:,.0f} MB/s"
     out.print(
-        f"{report.checked} blobs that events up to position {report.position} refer to, {how}: "
+        f"{_blobs(report.checked)} that events up to position {report.position} refer to, {how}: "
         f"{report.bad_count or 'none'} bad"
     )
     if report.bad_count > len(report.bad):
         out.print(f"Listed are the first {len(report.bad)}")
     if report.orphan_count:
         size = render.size(report.orphan_bytes)
-        out.print(f"{report.orphan_count} orphans ({size}), which no event mentions: `daicho blob gc`")
+        out.print(f"Mentioned by no event: {_blobs(report.orphan_count)} ({size}); `daicho blob gc`")
+
+
+def _blobs(count: int) -> str:
+    return "1 blob" if count == 1 else f"{count:,} blobs"
 
 
 class Counting:

@@ -1,4 +1,4 @@
-"""Commands that write: init, tenant, emit, demo."""
+"""Commands that write: init, emit, demo."""
 
 from pathlib import Path
 from typing import Any, TextIO
@@ -6,14 +6,10 @@ from typing import Any, TextIO
 import click
 import orjson
 
-from ledger.cli import render
 from ledger.cli.running import (
-    json_option,
     load_settings,
-    open_ledger,
     open_tenant,
     out,
-    print_json,
     print_json_line,
     runs_async,
     tenant_option,
@@ -42,62 +38,6 @@ async def init() -> None:
             await blobs.close()
         out.print(f"Control database ready: {server.name}")
         out.print(f"Blob store ready: {blobs.describe()}")
-
-
-@click.group()
-def tenant() -> None:
-    """Tenants: each with a database and blobs of its own."""
-
-
-@tenant.command("create")
-@click.argument("tenant_id", metavar="ID")
-@click.argument("name", required=False)
-@click.option("--server", metavar="NAME", help="The database server [the accepting one with fewest tenants].")
-@click.option("--by", metavar="WHO", help="Who does it, for the audit trail [you, at this machine].")
-@runs_async
-async def tenant_create(tenant_id: str, name: str | None, server: str | None, by: str | None) -> None:
-    """Make tenant ID with its database. Repeating it finishes what was interrupted."""
-    async with open_ledger(projection="external") as ledger:
-        database = await ledger.tenants.create_tenant_db(tenant_id, name or tenant_id, server=server, by=by)
-    out.print(f"Tenant {tenant_id} is ready, in database {database}")
-
-
-@tenant.command("list")
-@json_option
-@runs_async
-async def tenant_list(as_json: bool) -> None:
-    """List all tenants."""
-    async with open_ledger(projection="external") as ledger:
-        records = await ledger.tenants.list()
-    if as_json:
-        print_json(records)
-        return
-    made = render.table("tenant", "name", "status", "server", "database", "created")
-    for record in records:
-        created = render.local_time(record.created_at)
-        where = (record.server_name, record.database_name)
-        made.add_row(record.tenant_id, record.name, record.status, *where, created)
-    out.print(made)
-
-
-@tenant.command("suspend")
-@click.argument("tenant_id", metavar="ID")
-@runs_async
-async def tenant_suspend(tenant_id: str) -> None:
-    """Refuse further work of tenant ID."""
-    async with open_ledger(projection="external") as ledger:
-        await ledger.tenants.suspend(tenant_id)
-    out.print(f"Tenant {tenant_id} is suspended; `daicho tenant resume {tenant_id}` ends it")
-
-
-@tenant.command("resume")
-@click.argument("tenant_id", metavar="ID")
-@runs_async
-async def tenant_resume(tenant_id: str) -> None:
-    """Accept work of tenant ID again."""
-    async with open_ledger(projection="external") as ledger:
-        await ledger.tenants.resume(tenant_id)
-    out.print(f"Tenant {tenant_id} is active")
 
 
 @click.command()

@@ -35,6 +35,8 @@ SERVER_OF_THE_SETTINGS = "control"
 
 @dataclass(frozen=True)
 class TenantRecord:
+    """`former_ids`: what it was called where it was exported, and before; artifacts' paths may name them."""
+
     tenant_id: str
     name: str
     status: TenantStatus
@@ -43,6 +45,7 @@ class TenantRecord:
     created_at: datetime
     server_name: str
     schema_revision: str | None
+    former_ids: tuple[str, ...]
 
     def database_on(self, server: DatabaseServer) -> TenantDatabase:
         return TenantDatabase(self.tenant_id, self.database_name, server)
@@ -154,4 +157,4 @@ class Catalogue:
 
 
 def _record(row: Any) -> TenantRecord:
-    return TenantRecord(*row)
+    return TenantRecord(**{**row, "former_ids": tuple(row["former_ids"])})

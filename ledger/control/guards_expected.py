@@ -22,8 +22,9 @@ TRIGGERS: Mapping[str, str] = {
     "EXECUTE FUNCTION ledger.erasure_recorded_v1()",
     "events.not_fenced": "CREATE TRIGGER not_fenced BEFORE INSERT ON ledger.events FOR EACH ROW "
     "WHEN ((new.event_type = 'artifact.stored'::text)) EXECUTE FUNCTION ledger.refuse_fenced_v1()",
-    "head.only_advances": "CREATE TRIGGER only_advances BEFORE UPDATE ON ledger.head "
-    "FOR EACH ROW EXECUTE FUNCTION ledger.head_only_advances_v1()",
+    "head.only_advances": "CREATE TRIGGER only_advances BEFORE UPDATE ON ledger.head FOR EACH ROW "
+    'WHEN (((new."position" < old."position") OR (new.recorded_at < old.recorded_at))) '
+    "EXECUTE FUNCTION ledger.head_only_advances_v1()",
     "head.immutable": f"CREATE TRIGGER immutable BEFORE DELETE ON ledger.head FOR EACH ROW {_REFUSE}",
     "head.not_truncated": f"CREATE TRIGGER not_truncated {_NO_TRUNCATE.format('head')}",
     "identity.immutable": "CREATE TRIGGER immutable BEFORE DELETE OR UPDATE ON ledger.identity "
@@ -67,6 +68,8 @@ EXECUTORS: Mapping[str, frozenset[Role]] = {
     "append_event_v1": _APPENDER,
     "append_events_v1": _APPENDER,
     "append_contended_v1": _APPENDER,
+    "append_events_v2": _APPENDER,
+    "append_contended_v2": _APPENDER,
     "append_stored_events_v1": _APPENDER,
     "insert_tracking_v1": _APPENDER,
     "insert_snapshots_v1": _APPENDER,

@@ -15,15 +15,18 @@ UPDATE control.tenants SET status = 'active', schema_revision = $2 WHERE tenant_
 UPDATE control.tenants SET schema_revision = $2 WHERE tenant_id = $1
 
 -- name: find_tenant
-SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision
+SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision, former_ids
   FROM control.tenants WHERE tenant_id = $1
 
 -- name: list_tenants
-SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision
+SELECT tenant_id, name, status, database_name, blob_prefix, created_at, server_name, schema_revision, former_ids
   FROM control.tenants ORDER BY tenant_id
 
 -- name: set_status
 UPDATE control.tenants SET status = $2 WHERE tenant_id = $1
+
+-- name: rename
+UPDATE control.tenants SET name = $2 WHERE tenant_id = $1
 
 -- name: roles_present
 SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,

@@ -16,7 +16,7 @@ from typing import Any
 
 from ledger.control.audit import record_act
 from ledger.control.catalogue import SERVER_OF_THE_SETTINGS, Catalogue, TenantRecord
-from ledger.control.placement import server_not_found
+from ledger.control.placement import ServerLoad, server_not_found
 from ledger.errors import InvalidName, ServerConflict, SettingsError, StoreError
 from ledger.settings import read_secret_file
 from ledger.store.connections import Connections
@@ -41,6 +41,10 @@ class ServerRecord:
     accepts_new_tenants: bool
     created_at: datetime
     tenants: int
+
+    @property
+    def load(self) -> ServerLoad:
+        return ServerLoad(self.server_name, self.accepts_new_tenants, self.tenants_max, self.tenants)
 
 
 class DatabaseServers:

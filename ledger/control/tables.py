@@ -41,6 +41,7 @@ class TenantRow(Base):
         Text(collation="C"), ForeignKey("control.database_servers.server_name")
     )
     schema_revision: Mapped[str | None] = mapped_column(Text(collation="C"))
+    former_ids: Mapped[list[str]] = mapped_column(ARRAY(Text(collation="C")))
 
 
 class TenantOperation(Base):

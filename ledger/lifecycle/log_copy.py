@@ -4,7 +4,8 @@ Rows go in as the tables' owner, past the append functions, so that positions, t
 they are. The database they go into is nobody's yet: no writer may log in to it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from ledger.errors import TenantCopyDiffers
@@ -113,3 +114,24 @@ async def _copy(owner: Connection, table: LogTable, rows: Rows) -> None:
     await owner.copy_records_to_table(
         table.name, schema_name="ledger", columns=list(table.columns), records=rows
     )
+
+
+async def copy_events(source: Connection, owner: Connection, moved: Callable[[int, int], None]) -> int:
+    """Copies what the target does not have yet, up to the source's head; returns how many events."""
+    begin, upto = await head_of(owner), await head_of(source)
+    async for rows in read_events(source, begin, upto):
+        await write_events(owner, rows)
+        moved(rows[-1][0], upto)
+    return upto - begin
+
+
+async def copy_other_tables(source: Connection, owner: Connection) -> None:
+    """Copies every other table of the schema `ledger`, whole; both connections are the owners'."""
+    for row in await source.fetch(_SQL["other_tables"]):
+        table = row["tablename"]
+        with tempfile.TemporaryFile() as file:
+            await source.copy_from_table(table, schema_name="ledger", output=file, format="binary")
+            file.seek(0)
+            async with owner.transaction():
+                await owner.execute(f'DELETE FROM ledger."{table}"')  # noqa: S608 - a name from the catalogue
+                await owner.copy_to_table(table, schema_name="ledger", source=file, format="binary")

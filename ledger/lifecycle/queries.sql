@@ -1,22 +1,18 @@
 -- What moving, exporting, importing and deleting a tenant asks: the control database first, then the tenant's.
 
--- name: operation
-SELECT kind, step, state, started_by, started_at FROM control.tenant_operations WHERE tenant_id = $1
-
--- name: begin_operation
-INSERT INTO control.tenant_operations (tenant_id, kind, step, state, started_by) VALUES ($1, $2, $3, $4::jsonb, $5)
-
--- name: advance_operation
-UPDATE control.tenant_operations SET step = $2, state = $3::jsonb, updated_at = now() WHERE tenant_id = $1
-
--- name: finish_operation
-DELETE FROM control.tenant_operations WHERE tenant_id = $1
-
 -- name: set_place
-UPDATE control.tenants SET server_name = $2, database_name = $3 WHERE tenant_id = $1
+UPDATE control.tenants SET server_name = $2, status = $3 WHERE tenant_id = $1
 
 -- name: set_status
 UPDATE control.tenants SET status = $2 WHERE tenant_id = $1
+
+-- name: set_former_ids
+UPDATE control.tenants SET former_ids = $2 WHERE tenant_id = $1
+
+-- name: last_export
+-- The position of the last archive that was made of this tenant; NULL where none was.
+SELECT (details ->> 'position')::bigint FROM control.control_audit
+ WHERE subject = 'tenant:' || $1 AND action = 'tenant.exported' ORDER BY entry_id DESC LIMIT 1
 
 -- name: head
 SELECT position FROM ledger.head WHERE (SELECT ledger.flushed_v1())
@@ -68,3 +64,8 @@ SELECT count(*) <> max(head.position) OR coalesce(max(e.position), 0) <> max(hea
                                            WHERE r.event_id = ledger.erasure_id_v1(e.event_id)
                                              AND r.event_type = 'payload.erased')) AS unrecorded
   FROM ledger.head AS head LEFT JOIN ledger.events AS e ON true
+
+-- name: other_tables
+-- What else of a tenant is not folded from its events, whatever a migration put there.
+SELECT tablename FROM pg_tables
+ WHERE schemaname = 'ledger' AND tablename <> ALL ('{events,head,identity,alembic_version}') ORDER BY tablename

@@ -1,15 +1,16 @@
-"""Append: groups of encoded events to one call of `append_events_v1`, and its answer back.
+"""Append: groups of encoded events to one call of an append function, and its answer back.
 
 group    the events of one `emit` or `emit_many`: recorded whole or not at all
 outcome  of a group: its recorded events, or the error that is that caller's alone
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import count
+from operator import attrgetter
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from ledger.contract.events import Event, EventType, RecordedEvent
 from ledger.errors import DaichoError, EventConflict, InvalidEvent, VersionConflict
@@ -19,89 +20,126 @@ SALT_BYTES = 16
 
 
 class EncodedEvent(NamedTuple):
-    event: Event
+    """What a RecordedEvent holds after position, version and recorded_at, in the same order."""
+
+    event_id: UUID
+    event_type: EventType
+    tenant_id: str
+    run_id: str
+    step_id: str | None
+    attempt: int | None
+    timestamp: datetime
+    actor: str | None
+    traceparent: str | None
+    schema_version: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+_envelope = attrgetter(*EncodedEvent._fields[:-1])
+
+
+class Group(NamedTuple):
     """`expected_version` is the stream's version before the group's first event, or None."""
 
-    events: tuple[EncodedEvent, ...]
+    events: list[EncodedEvent]
     expected_version: int | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(len(encoded.data) for encoded in self.events)
 
 
 Outcome = list[RecordedEvent] | DaichoError
 
 
 def encode_group(events: Sequence[Event], expected_version: int | None = None) -> Group:
-    for event in events:
-        if event.event_type is EventType.PAYLOAD_ERASED:
-            raise InvalidEvent(
-                "payload.erased is recorded by the erasure itself, never emitted",
-                fix="Use `tenant.erase_payload(position, by=..., reason=...)`; nothing was sent",
-            )
-    return Group(tuple(EncodedEvent(event, encode_payload(event)) for event in events), expected_version)
+    return Group([encode_event(event) for event in events], expected_version)
+
+
+def encode_event(event: Event) -> EncodedEvent:
+    """Raises InvalidEvent where the payload cannot be stored."""
+    if event.event_type is EventType.PAYLOAD_ERASED:
+        raise InvalidEvent(
+            "payload.erased is recorded by the erasure itself, never emitted",
+            fix="Use `tenant.erase_payload(position, by=..., reason=...)`; nothing was sent",
+        )
+    return EncodedEvent._make((*_envelope(event), encode_payload(event)))
+
+
+def events_of(groups: Iterable[Group]) -> list[EncodedEvent]:
+    return [event for group in groups for event in group.events]
+
+
+def new_arguments(events: Sequence[EncodedEvent], versions: list[int]) -> tuple[Any, ...]:
+    """The arguments of `append_events_v2` in their order, one array per column."""
+    ids, types, _, streams, steps, attempts, times, actors, traces, schemas, payloads = zip(
+        *events, strict=True
+    )
+    return (
+        ids,
+        streams,
+        versions,
+        types,
+        _or_null(steps),
+        _or_null(attempts),
+        _or_null(actors),
+        _or_null(traces),
+        schemas,
+        times,
+        payloads,
+        os.urandom(SALT_BYTES * len(events)),
+    )
 
 
 def append_arguments(groups: Sequence[Group]) -> tuple[Any, ...]:
     """The arguments of `append_events_v1` in their order, one array per column."""
-    encoded = [item for group in groups for item in group.events]
-    events = [item.event for item in encoded]
-    salts = os.urandom(SALT_BYTES * len(events))
+    events = events_of(groups)
+    ids, types, _, streams, steps, attempts, times, actors, traces, schemas, payloads = zip(
+        *events, strict=True
+    )
     return (
         [len(group.events) for group in groups],
-        [event.event_id for event in events],
-        [event.run_id for event in events],
-        [event.event_type.value for event in events],
-        _or_null([event.step_id for event in events]),
-        _or_null([event.attempt for event in events]),
-        _or_null([event.actor for event in events]),
-        _or_null([event.traceparent for event in events]),
-        [event.schema_version for event in events],
-        [event.timestamp for event in events],
-        [item.data for item in encoded],
-        [salts[start : start + SALT_BYTES] for start in range(0, len(salts), SALT_BYTES)],
+        ids,
+        streams,
+        types,
+        steps,
+        attempts,
+        actors,
+        traces,
+        schemas,
+        times,
+        payloads,
+        [os.urandom(SALT_BYTES) for _ in events],
         _expected_versions(groups),
     )
 
 
-def _or_null(column: list[Any]) -> list[Any] | None:
+def _or_null(column: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """A column that holds nothing needs no array: unnest fills it up with NULL."""
     return None if column.count(None) == len(column) else column
 
 
-def lone_event(groups: Sequence[Group]) -> EncodedEvent | None:
-    """The event, where there is but one and it may go to any version of its stream."""
-    if len(groups) == 1 and len(groups[0].events) == 1 and groups[0].expected_version is None:
-        return groups[0].events[0]
-    return None
-
-
-def lone_arguments(item: EncodedEvent) -> tuple[Any, ...]:
+def lone_arguments(event: EncodedEvent, last_version: int | None) -> tuple[Any, ...]:
     """The arguments of `append_event_v1` in their order."""
-    event = item.event
     return (
         event.event_id,
         event.run_id,
-        event.event_type.value,
+        event.event_type,
         event.step_id,
         event.attempt,
         event.actor,
         event.traceparent,
         event.schema_version,
         event.timestamp,
-        item.data,
+        event.data,
         os.urandom(SALT_BYTES),
+        last_version,
     )
 
 
+def expects_nothing(groups: Iterable[Group]) -> bool:
+    """Whether every event may go to any version of its stream."""
+    return all(group.expected_version is None for group in groups)
+
+
 def _expected_versions(groups: Sequence[Group]) -> list[int | None] | None:
-    if all(group.expected_version is None for group in groups):
+    if expects_nothing(groups):
         return None
     expected: list[int | None] = []
     for group in groups:
@@ -110,8 +148,24 @@ def _expected_versions(groups: Sequence[Group]) -> list[int | None] | None:
     return expected
 
 
+def all_recorded(
+    groups: Iterable[Group], first_position: int, versions: Iterable[int], recorded_at: datetime
+) -> list[Outcome]:
+    """The outcomes of groups whose every event was recorded, one position after the other."""
+    numbers = zip(count(first_position), versions, strict=False)
+    return [
+        [recorded(event, *number, recorded_at) for event, number in zip(group.events, numbers, strict=False)]
+        for group in groups
+    ]
+
+
+def recorded(event: EncodedEvent, position: int, version: int, recorded_at: datetime) -> RecordedEvent:
+    return RecordedEvent._make((position, version, recorded_at, *event))
+
+
 def positions_of(answer: Any) -> tuple[int, int]:
-    """The first and the last position that the answer tells of; (0, 0) where it refuses everything."""
+    """The first and the last position that the answer of `append_events_v1` tells of; (0, 0) where it
+    refuses everything."""
     if answer["outcomes"] is None:
         first = answer["positions"][0]
         return first, first + len(answer["versions"]) - 1
@@ -135,7 +189,7 @@ def outcomes_of(
     versions: list[int] = answer["versions"]
     recorded_at: list[datetime] = answer["recorded_at"]
     if verdicts is None:
-        return _all_recorded(groups, positions[0], versions, recorded_at[0])
+        return all_recorded(groups, positions[0], versions, recorded_at[0])
     outcomes: list[Outcome] = []
     first = 0
     for group in groups:
@@ -143,54 +197,24 @@ def outcomes_of(
         first += len(group.events)
         refused = _refused(verdicts, indexes)
         if refused is not None:
-            event = group.events[refused - indexes.start].event
+            event = group.events[refused - indexes.start]
             outcomes.append(_error(event, verdicts[refused], positions[refused], versions[refused], group))
             continue
         outcomes.append(
             [
                 first_recordings.get(positions[index])
-                or recorded(item, positions[index], versions[index], recorded_at[index])
-                for item, index in zip(group.events, indexes, strict=True)
+                or recorded(event, positions[index], versions[index], recorded_at[index])
+                for event, index in zip(group.events, indexes, strict=True)
             ]
         )
     return outcomes
-
-
-def _all_recorded(
-    groups: Sequence[Group], first_position: int, versions: list[int], recorded_at: datetime
-) -> list[Outcome]:
-    numbers = zip(count(first_position), versions, strict=False)
-    return [
-        [recorded(item, *number, recorded_at) for item, number in zip(group.events, numbers, strict=False)]
-        for group in groups
-    ]
 
 
 def _refused(verdicts: list[str], indexes: range) -> int | None:
     return next((index for index in indexes if verdicts[index] in {"conflict", "stale"}), None)
 
 
-def recorded(item: EncodedEvent, position: int, version: int, recorded_at: datetime) -> RecordedEvent:
-    event, data = item
-    return RecordedEvent(
-        position,
-        version,
-        recorded_at,
-        event.event_id,
-        event.event_type,
-        event.tenant_id,
-        event.run_id,
-        event.step_id,
-        event.attempt,
-        event.timestamp,
-        event.actor,
-        event.traceparent,
-        event.schema_version,
-        data,
-    )
-
-
-def _error(event: Event, verdict: str, position: int, version: int, group: Group) -> DaichoError:
+def _error(event: EncodedEvent, verdict: str, position: int, version: int, group: Group) -> DaichoError:
     if verdict == "conflict":
         return EventConflict(
             f"Event id {event.event_id} is recorded already, with other content",

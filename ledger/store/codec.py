@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 
 from ledger.contract.events import PAYLOAD_MODELS, Event, RecordedEvent
 from ledger.errors import InvalidEvent
+from ledger.store.checking import checker
 
 PAYLOAD_BYTES_MAX = 64 * 1024
+_CHECKERS = {event_type: checker(model) for event_type, model in PAYLOAD_MODELS.items()}
 _TIMES = frozenset({"created_at", "occurred_at", "checked_at", "last_seen"})
 # A dataclass is not a JSON value: what orjson would make of one, nobody has checked.
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -36,7 +38,7 @@ def encode_payload(event: Event) -> bytes:
     if b"null" in data or b"\\u0000" in data:
         _refuse_unstorable(event, event.payload, "payload")
     try:
-        PAYLOAD_MODELS[event.event_type].model_validate_json(data, strict=True)
+        _CHECKERS[event.event_type](data)
     except ValidationError as error:
         raise _invalid(event, error) from None
     return data

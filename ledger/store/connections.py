@@ -18,9 +18,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 import asyncpg
@@ -54,32 +54,6 @@ class _Waiter:
     woken: asyncio.Future[None]
     granted: bool = False
     connection: Connection | None = None
-
-
-class Lease:
-    """A class and no generator: it stands around every single append and read."""
-
-    __slots__ = ("_connect", "_connection", "_connections", "_database", "_purpose")
-
-    def __init__(self, connections: Connections, database: str, purpose: str, connect: Connect) -> None:
-        self._connections = connections
-        self._database = database
-        self._purpose = purpose
-        self._connect = connect
-
-    async def __aenter__(self) -> Connection:
-        self._connection = await self._connections.acquire(self._database, self._purpose, self._connect)
-        return self._connection
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # What PostgreSQL refused leaves the connection whole; all else may leave an answer in it.
-        if error is not None and (
-            not isinstance(error, asyncpg.PostgresError) or isinstance(error, CONNECTION_LOST)
-        ):
-            self._connection.terminate()
-        self._connections.release(self._connection)
 
 
 class Connections:
@@ -126,15 +100,25 @@ class Connections:
             if self._users[database] <= 0:
                 del self._users[database]
 
-    def lease(self, database: str, purpose: str, connect: Connect) -> Lease:
-        """`async with connections.lease(…) as connection`. Do not wait for another connection within it.
-        Raises ConnectionLimitReached, which is retryable."""
-        return Lease(self, database, purpose, connect)
+    @contextmanager
+    def leased(self, connection: Connection) -> Iterator[Connection]:
+        """One piece of work with an acquired connection, which is released after it. Do not wait for another
+        connection within it."""
+        try:
+            yield connection
+        except BaseException as error:
+            # What PostgreSQL refused leaves the connection whole; all else may leave an answer in it.
+            if not isinstance(error, asyncpg.PostgresError) or isinstance(error, CONNECTION_LOST):
+                connection.terminate()
+            raise
+        finally:
+            self.release(connection)
 
     async def acquire(
         self, database: str, purpose: str, connect: Connect, *, hold: bool = False
     ) -> Connection:
-        """An idle connection, or one made by `connect`; it counts until it is released or closed."""
+        """An idle connection, or one made by `connect`; it counts until it is released or closed. Raises
+        ConnectionLimitReached, which is retryable."""
         key = Key(database, purpose, asyncio.get_running_loop())
         connection = None if hold else self._at_hand(key)
         if connection is not None:
@@ -185,6 +169,8 @@ class Connections:
 
     async def _room(self, key: Key, hold: bool) -> Connection | None:
         with self._lock:
+            if not hold and not self._waiting and (idle := self._idle_with(key)) is not None:
+                return idle
             waiter = _Waiter(key, hold, key.loop.create_future())
             self._waiting.append(waiter)
             self._serve()

@@ -3,42 +3,24 @@ run 1, 2, 3 … without gaps, and a reader at position p has seen everything up 
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from ledger.contract.events import EVENT_TYPES, Event, RecordedEvent
 from ledger.errors import DaichoError
-from ledger.store.append import (
-    EncodedEvent,
-    Group,
-    Outcome,
-    append_arguments,
-    duplicate_positions,
-    encode_group,
-    lone_arguments,
-    lone_event,
-    outcomes_of,
-    positions_of,
-    recorded,
-)
-from ledger.store.connections import Connection, Lease
+from ledger.store.append import Group, Outcome, encode_group
+from ledger.store.appender import Appender
 from ledger.store.head_watcher import HeadWatcher
-from ledger.store.last_versions import LastVersions
-from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+from ledger.store.postgres_errors import store_error
 from ledger.store.reader import Reader
 from ledger.store.statements import load_statements
 from ledger.store.subscription import Pages, Subscription, Wanted
-from ledger.store.tenant_database import Role, TenantDatabase
+from ledger.store.tenant_database import TenantDatabase
 from ledger.store.wakeup import Announcer, Silence
 
 _SQL = load_statements("ledger.store", "queries.sql")
 MAX_POSITION = 2**63 - 1
 READ_LIMIT_MAX = 10_000
-LOCK_WAIT_SHARE = 0.75
-"""Of the deadline: how long one append may wait for the head."""
 
 
 def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
@@ -89,11 +71,12 @@ class EventStore:
         self._pages = Pages(self._read, database.tenant_id)
         self._reader = reader
         self._deadline_seconds = deadline_seconds
-        self._last_writer: Connection | None = None
-        self._writing = asyncio.Lock()
-        self._last_position = 0
-        self._last_versions = LastVersions()
-        self._is_contended = False
+        self._appender = Appender(
+            database,
+            deadline_seconds=deadline_seconds,
+            acknowledged=self.appended.notify,
+            first_recordings=self._read_positions,
+        )
 
     @property
     def tenant_id(self) -> str:
@@ -107,78 +90,20 @@ class EventStore:
         Ids recorded before, with the same content, return their first recording. Raises
         InvalidEvent before anything is sent, EventConflict, VersionConflict, StoreUnavailable.
         """
-        [outcome] = await self.append_groups([encode_group(events, expected_version)])
+        group = encode_group(events, expected_version)
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                [outcome] = await self.append_groups([group])
+        except TimeoutError as error:
+            raise store_error(error, "appending", self.database.server.name) from error
         if isinstance(outcome, DaichoError):
             raise outcome
         return outcome
 
     async def append_groups(self, groups: Sequence[Group]) -> list[Outcome]:
         """Append several groups in one commit; each has its own outcome. After StoreUnavailable
-        they may be recorded or not; calling again with the same ids tells."""
-        lone = None if self._is_contended else lone_event(groups)
-        try:
-            async with self._writing, self._lease() as writer:
-                self._remember(writer)
-                if lone is not None and (outcome := await self._append_one(writer, lone)):
-                    return [outcome]
-                answer = await self._append_many(writer, groups)
-        except POSTGRES_ERRORS as error:
-            self._last_versions.forget()
-            raise store_error(error, "appending", self.database.server.name) from error
-        except BaseException:
-            self._last_versions.forget()
-            raise
-        self._acknowledged(*positions_of(answer))
-        outcomes = outcomes_of(groups, answer, await self._first_recordings(answer))
-        if answer["outcomes"] is None:
-            self._last_versions.note(chain.from_iterable(o for o in outcomes if isinstance(o, list)))
-        else:
-            self._last_versions.forget()
-        return outcomes
-
-    def _lease(self) -> Lease:
-        # A backend that waits for the head does not notice that its client gave up: were the head held for
-        # long, each try would leave one behind until there is no connection left. It ends a little before
-        # the deadline, so that whoever waits hears why.
-        lock_timeout_ms = round(self._deadline_seconds * 1000 * LOCK_WAIT_SHARE)
-        return self.database.lease(Role.WRITER, lock_timeout=f"{lock_timeout_ms}")
-
-    def _remember(self, writer: Connection) -> None:
-        if writer is not self._last_writer:
-            self._last_versions.forget()
-            self._last_writer = writer
-
-    async def _append_many(self, writer: Connection, groups: Sequence[Group]) -> Any:
-        arguments = append_arguments(groups)
-        if self._is_contended:
-            # Whoever else appends may do so to the same streams: no version is told, all are looked up.
-            statement = _SQL["append_contended"]
-        else:
-            statement = _SQL["append"]
-            events = (item.event for group in groups for item in group.events)
-            arguments = (*arguments, [self._last_versions.of(event) for event in events])
-        return await writer.fetchrow(statement, *arguments, timeout=self._deadline_seconds)
-
-    async def _append_one(self, writer: Connection, lone: EncodedEvent) -> list[RecordedEvent] | None:
-        """None where the id, or the version next to the one remembered, is there already: the other
-        function tells what is so."""
-        arguments = (*lone_arguments(lone), self._last_versions.of(lone.event))
-        try:
-            answer = await writer.fetchrow(_SQL["append_one"], *arguments, timeout=self._deadline_seconds)
-        except asyncpg.UniqueViolationError:
-            self._last_versions.forget()
-            return None
-        self._acknowledged(answer[0], answer[0])
-        outcome = [recorded(lone, *answer)]
-        self._last_versions.note(outcome)
-        return outcome
-
-    def _acknowledged(self, first: int, last: int) -> None:
-        # Where somebody else appended since our last call, the head's lock is worth sharing: the next
-        # call lets go of it before its flush. Alone, that would cost a fifth and gain nothing.
-        self._is_contended = self._last_position not in {0, first - 1}
-        self._last_position = max(last, self._last_position)
-        self.appended.notify(last)
+        they may be recorded or not; calling again with the same ids tells. The caller sets an end to it."""
+        return await self._appender.append(groups)
 
     async def head(self) -> int:
         """The last position; 0 where nothing is recorded."""
@@ -250,20 +175,14 @@ class EventStore:
         """Ends subscriptions, and waits for the append under way; the reader belongs to its opener, and the
         idle connections to the server's."""
         await self.appended.close()
-        async with self._writing:
-            self._last_writer = None
+        await self._appender.close()
 
     async def _read(self, statement: str, *arguments: Any) -> list[RecordedEvent]:
         rows = await self._reader.fetch(_SQL[statement], *arguments, doing="reading events")
         return [recorded_event(self.tenant_id, row) for row in rows]
 
-    async def _first_recordings(self, answer: Any) -> dict[int, RecordedEvent]:
-        """The events that were there already, by position: a repeated emit is told what stands in
-        the log, which may differ from its own event in time and actor."""
-        positions = duplicate_positions(answer)
-        if not positions:
-            return {}
-        return {event.position: event for event in await self._read("read_positions", positions)}
+    async def _read_positions(self, positions: list[int]) -> list[RecordedEvent]:
+        return await self._read("read_positions", positions)
 
     async def _fetchval(self, statement: str, *arguments: Any) -> Any:
         return await self._reader.fetchval(_SQL[statement], *arguments, doing="reading events")

@@ -2,10 +2,14 @@
 
 -- name: append
 SELECT outcomes, positions, versions, recorded_at
-  FROM ledger.append_events_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, true, $14)
+  FROM ledger.append_events_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+
+-- name: append_new
+SELECT position_, recorded_at_, versions_
+  FROM ledger.append_events_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 
 -- name: append_contended
-CALL ledger.append_contended_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL, NULL, NULL, NULL)
+CALL ledger.append_contended_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, NULL)
 
 -- name: append_one
 SELECT position_, version_, recorded_at_

@@ -21,7 +21,8 @@ class Reader:
         self._connections_max = connections_max
         self._turns = asyncio.Semaphore(connections_max)
         self._closed = False
-        database.server.connections.join(database.name)
+        self._connections = database.server.connections
+        self._connections.join(database.name)
 
     @classmethod
     async def open(cls, database: TenantDatabase, *, connections_max: int) -> "Reader":
@@ -54,9 +55,9 @@ class Reader:
             async with asyncio.timeout(CLOSE_SECONDS):
                 for _ in range(self._connections_max):
                     await self._turns.acquire()
-        connections = self.database.server.connections
-        connections.leave(self.database.name)
-        await connections.close_idle(self.database.name)
+        self._connections.leave(self.database.name)
+        for connections in {self._connections, self.database.server.connections}:  # two, where it moved
+            await connections.close_idle(self.database.name)
 
 
 def _no_value(error: BaseException, doing: str) -> InvalidName:

@@ -12,16 +12,18 @@ the owner; a migration is the configured user's session, which takes that role u
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from ledger.errors import StoreError, TenantMismatch
-from ledger.store.connections import Lease
+from ledger.errors import StoreError, StoreUnavailable, TenantMismatch
+from ledger.store.connections import Connections
 from ledger.store.held import HeldConnection
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection, DatabaseServer
@@ -39,13 +41,33 @@ class Role(StrEnum):
     COLLECTOR = "collector"
 
 
-@dataclass(frozen=True)
+Locate = Callable[[], Awaitable[DatabaseServer]]
+
+_NOT_LET_IN = (
+    asyncpg.InvalidAuthorizationSpecificationError,  # no such login any more, or another password
+    asyncpg.InvalidCatalogNameError,  # no such database any more
+    asyncpg.TooManyConnectionsError,  # of this login, where writers are kept out; or of the server
+)
+"""What a server says of a tenant that moved away, or whose writers are kept out."""
+
+
+@dataclass
 class TenantDatabase:
-    """`name` is random and comes from the catalogue, never from the tenant's id."""
+    """`name` is random and comes from the catalogue, never from the tenant's id. It stays the same all the
+    tenant's life; the server changes when the tenant is moved.
+
+    `locate` asks the catalogue for the server once more, where the one that is known lets nobody in: so
+    whoever works in a tenant goes on at its new place. It raises what says why not (TenantSuspended, …).
+    """
 
     tenant_id: str
     name: str
     server: DatabaseServer
+    locate: Locate | None = field(default=None, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For worker processes, which live for one piece of work and stay where the tenant was.
+        return TenantDatabase, (self.tenant_id, self.name, self.server)
 
     def role(self, role: Role) -> str:
         return f"{self.name}_{role.value}"
@@ -53,22 +75,19 @@ class TenantDatabase:
     async def connect(self, role: Role, **settings: str) -> Connection:
         """A connection in `role`, after the database has said that it is this tenant's. It is the caller's
         until it is closed, and counts as held (ledger/store/connections.py)."""
-        return await self.server.connections.acquire(
-            self.name, _purpose("own", role, settings), lambda: self._open(role, settings), hold=True
-        )
+        return (await self._acquire("own", role, settings, hold=True))[0]
 
-    def lease(self, role: Role, **settings: str) -> Lease:
-        """`async with database.lease(role) as connection`: for one piece of work that waits for no other
-        connection. Raises StoreUnavailable, ConnectionLimitReached among it."""
-        purpose = _purpose("lease", role, settings)
-        return self.server.connections.lease(self.name, purpose, lambda: self._open(role, settings))
+    @asynccontextmanager
+    async def lease(self, role: Role, **settings: str) -> AsyncIterator[Connection]:
+        """A connection in `role` for one piece of work that waits for no other connection. Raises
+        StoreUnavailable, ConnectionLimitReached among it."""
+        connection, connections = await self._acquire("lease", role, settings, hold=False)
+        with connections.leased(connection):
+            yield connection
 
     async def hold(self, role: Role) -> "HeldConnection":
         """A connection for a session: its `close` gives it back, reset, to the next session."""
-        connection = await self.server.connections.acquire(
-            self.name, _purpose("session", role, {}), lambda: self._open(role, {}), hold=True
-        )
-        return HeldConnection(connection, self.server.connections)
+        return HeldConnection(*await self._acquire("session", role, {}, hold=True))
 
     def engine(self, role: Role) -> AsyncEngine:
         """An SQLAlchemy engine that holds a connection per session, and none while there is none."""
@@ -76,11 +95,39 @@ class TenantDatabase:
             "postgresql+asyncpg://", async_creator=lambda: self.hold(role), poolclass=NullPool
         )
 
-    async def _open(self, role: Role, settings: Mapping[str, str]) -> Connection:
-        how = {"role" if role is Role.OWNER else "login": self.role(role)}
-        connection = await self.server.connect(self.name, **how, **settings)
+    async def _acquire(
+        self, kind: str, role: Role, settings: Mapping[str, str], *, hold: bool
+    ) -> tuple[Connection, Connections]:
         try:
-            async with asyncio.timeout(self.server.connect_timeout_seconds):
+            return await self._acquire_at(self.server, kind, role, settings, hold)
+        except (StoreError, StoreUnavailable) as refused:
+            if self.locate is None or not isinstance(refused.__cause__, _NOT_LET_IN):
+                raise
+            self.server = await self.locate()
+            return await self._acquire_at(self.server, kind, role, settings, hold)
+
+    async def _acquire_at(
+        self, server: DatabaseServer, kind: str, role: Role, settings: Mapping[str, str], hold: bool
+    ) -> tuple[Connection, Connections]:
+        connection = await server.connections.acquire(
+            self.name,
+            self._purpose(kind, role, settings),
+            lambda: self._open(server, role, settings),
+            hold=hold,
+        )
+        return connection, server.connections
+
+    def _purpose(self, kind: str, role: Role, settings: Mapping[str, str]) -> str:
+        # The tenant's id too: a connection has said that the database is this tenant's, not another's whom
+        # a wrong catalogue sends to the same one.
+        options = (f"{name}={value}" for name, value in sorted(settings.items()))
+        return " ".join([self.tenant_id, kind, role.value, *options])
+
+    async def _open(self, server: DatabaseServer, role: Role, settings: Mapping[str, str]) -> Connection:
+        how = {"role" if role is Role.OWNER else "login": self.role(role)}
+        connection = await server.connect(self.name, **how, **settings)
+        try:
+            async with asyncio.timeout(server.connect_timeout_seconds):
                 await self._assert_identity(connection)
         except BaseException:
             connection.terminate()
@@ -105,9 +152,3 @@ class TenantDatabase:
                 found=f"identity {found!r}",
                 fix="Nothing was read or written. Correct the catalogue",
             )
-
-
-def _purpose(kind: str, role: Role, settings: Mapping[str, str]) -> str:
-    if not settings:
-        return f"{kind} {role.value}"
-    return " ".join([kind, role.value, *(f"{name}={value}" for name, value in sorted(settings.items()))])

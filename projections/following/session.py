@@ -21,6 +21,8 @@ from projections.projector import Projector
 
 IDLE_SECONDS = 5.0
 """How long connections are kept without work, unless another tenant waits for its turn."""
+TURN_SECONDS = 10.0
+"""How long a tenant that always has work is worked on while another waits."""
 LOOK_SECONDS = 0.25
 SWEEP_SPACING_SECONDS = 5.0
 PAUSE_SECONDS_MIN = 1.0
@@ -95,6 +97,9 @@ class TenantFollower:
                 self.stir()
 
     async def _stirred_or_due(self) -> None:
+        if self._stopped_until.keys() >= {each.name for each in self._projections}:
+            await asyncio.sleep(min(self._stopped_until.values()) - self._now())
+            return
         due = min([*self._stopped_until.values(), self._sweep_at or float("inf")])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if due == float("inf") else max(0.0, due - self._now())):
@@ -119,28 +124,33 @@ class TenantFollower:
     async def _until_idle(
         self, store: EventStore, reader: Reader, projectors: Sequence[Projector]
     ) -> None:
+        began = self._now()
         while True:
             self._stirred.clear()  # what comes from now on is seen by the projectors, or stirs again
             await asyncio.sleep(LOOK_SECONDS)
             if any(projector.is_out_of_reach for projector in projectors):
                 raise StoreUnavailable(f"The database of tenant {self.tenant_id!r} is out of reach")
+            if self._slots.are_wanted and self._now() - began > TURN_SECONDS:
+                self.stir()
+                return
             idle_since = [projector.idle_since for projector in projectors if projector.stopped is None]
             if None in idle_since:
                 continue
-            await self._sweep(store, reader)
             idle_seconds = self._now() - max((since for since in idle_since if since), default=0.0)
-            is_long = idle_seconds > IDLE_SECONDS or self._slots.are_wanted
-            if is_long and not self._stirred.is_set():
+            is_over = idle_seconds > IDLE_SECONDS or self._slots.are_wanted
+            if is_over or self._now() - self._swept_at > SWEEP_SPACING_SECONDS:
+                await self._sweep(store, reader)
+            if is_over and not self._stirred.is_set():
                 return
 
     async def _sweep(self, store: EventStore, reader: Reader) -> None:
         """Where nothing is left to project: attempts that are overdue are recorded as lost."""
-        if self._now() - self._swept_at < SWEEP_SPACING_SECONDS:
-            return
         self._swept_at = self._now()
         lost = await mark_lost(store, await overdue_attempts(reader, grace_seconds=self._grace_seconds))
         for event in lost:
             log.warning("attempt_lost", tenant_id=self.tenant_id, run_id=event.run_id, step_id=event.step_id)
+        if lost:
+            self.stir()
         seconds = await seconds_to_next_overdue(reader, grace_seconds=self._grace_seconds)
         self._sweep_at = None if seconds is None else self._now() + max(seconds, SWEEP_SPACING_SECONDS)
 

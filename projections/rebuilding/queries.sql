@@ -66,10 +66,6 @@ SELECT DISTINCT r.ev_class::regclass::text
    AND d.refobjid IN (SELECT c.oid FROM pg_class AS c
                        WHERE c.relnamespace = 'projection'::regnamespace AND c.relname = ANY($1::text[]))
 
--- name: streams_between
--- The streams of the events at positions after $1 and up to $2.
-SELECT DISTINCT e.stream_id FROM ledger.events AS e WHERE e.position > $1 AND e.position <= $2
-
 -- name: older_snapshots
 -- Transactions of this database, not ours, that look at a state from before now. Those that the backend
 -- $1 keeps waiting look afresh when they go on.

@@ -8,8 +8,11 @@
        checkpoint, commit
 
 Where 3 or 4 do not come at once, everything is let go of and tried again after a pause: nobody ever waits
-behind a rebuild that waits. Positions: the whole projection comes to the head as of 2; one table alone to
-where the others are, the checkpoint.
+behind a rebuild that waits. The whole projection comes to the head as of 2; one table alone to where the
+others are, the checkpoint.
+
+A snapshot from between 2 and 4 has the new rows and the old checkpoint. Who wants both of one moment locks
+the tables before taking it, as verify does.
 """
 
 import asyncio
@@ -24,7 +27,7 @@ from ledger.errors import RebuildBlocked, StoreError
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from projections.definition import Projection
-from projections.rebuilding.catching_up import catch_up
+from projections.rebuilding.catching_up import CatchUp
 from projections.rebuilding.filling import Digests
 from projections.rebuilding.new_tables import NewTable, exchange, lock_live
 from projections.workers.job import Folded
@@ -55,6 +58,17 @@ class Swap:
     tell: Folded
     held_ms: float = field(default=0.0)
     """How long the live tables were locked, the wait for their locks among it."""
+
+    def __post_init__(self) -> None:
+        self._catching_up = CatchUp(
+            self.worker,
+            self.projection,
+            self.tenant_id,
+            self.tables,
+            self.digests,
+            self.is_whole,
+            self.tell,
+        )
 
     async def come_near(self) -> None:
         """Folds what came while the tables were filled, until little is left; projectors go on."""
@@ -91,15 +105,7 @@ class Swap:
     async def _advance(self) -> None:
         async with self.worker.transaction():
             target = await self._target()
-            await catch_up(
-                self.worker,
-                self.projection,
-                self.tenant_id,
-                self.tables,
-                self.digests,
-                (self.position, target),
-                self.tell,
-            )
+            await self._catching_up.advance(self.position, target)
         self.position = target
 
     async def _target(self) -> int:

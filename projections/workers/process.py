@@ -20,7 +20,8 @@ PATIENCE = 5
 
 
 def main() -> None:
-    os.nice(PATIENCE)
+    if sys.platform != "win32":
+        os.nice(PATIENCE)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # a print in somebody's fold must not get between the frames
     gc.set_threshold(100_000, 50, 100)  # states hold no cycles; looking for some takes a tenth of the time
@@ -80,4 +81,3 @@ class _Telling:
         if self._events:
             self._send("folded", self._events)
             self._events = 0
-

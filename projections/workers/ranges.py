@@ -39,9 +39,7 @@ class Range:
 EVERYTHING = Range()
 
 
-async def ranges_of(
-    connection: Connection, events: int, events_of_range: int | None = None
-) -> list[Range]:
+async def ranges_of(connection: Connection, events: int, events_of_range: int | None = None) -> list[Range]:
     """Ranges that together hold every stream there is or will be, in order."""
     count = min(events // (events_of_range or EVENTS_OF_RANGE), RANGES_MAX)
     if count < 2:

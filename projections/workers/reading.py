@@ -89,6 +89,14 @@ async def _pages(connection: Connection, statement: str, *arguments: Any) -> Asy
         coming.cancel()
 
 
+def fold_one(projection: Projection[S], state: S, event: RecordedEvent) -> None:
+    """Raises ProjectionStopped where the event cannot be folded."""
+    try:
+        projection.fold(state, event)
+    except Exception as error:
+        raise _cannot_fold(event, error) from error
+
+
 def _cannot_fold(event: RecordedEvent, error: Exception) -> ProjectionStopped:
     said = error.problem if isinstance(error, DaichoError) else repr(error)
     return ProjectionStopped(

@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from ledger import Event, Ledger, Settings, Tenant
 from ledger.control.embedded import EmbeddedPostgres
-from ledger.store.append import SALT_BYTES, encode_group
+from ledger.store.append import SALT_BYTES, encode_event
 from ledger.store.tenant_database import Role
 from tests.bench import peer
 from tests.bench.report import Report
@@ -132,8 +132,7 @@ async def _make_copy(connection: Any) -> None:
 def _records(tenant_id: str, count: int) -> list[tuple[Any, ...]]:
     records = []
     for number in range(count):
-        [item] = encode_group([event(tenant_id, number)]).events
-        made = item.event
+        made = encode_event(event(tenant_id, number))
         records.append(
             (
                 number + 1,
@@ -148,7 +147,7 @@ def _records(tenant_id: str, count: int) -> list[tuple[Any, ...]]:
                 made.step_id,
                 made.actor,
                 made.traceparent,
-                item.data,
+                made.data,
                 os.urandom(SALT_BYTES),
                 os.urandom(32),
             )

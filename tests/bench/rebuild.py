@@ -3,7 +3,7 @@ tables and columns by hand-written SQL on two connections, each payload decoded 
 the peer (the eventsourcing library's ProjectionRunner, one transaction per event).
 
     python -m tests.bench.rebuild [--events 200000 1000000] [--rounds 3] [--peer-events 3000]
-                                  [--undisturbed SECONDS]
+                                  [--undisturbed SECONDS] [--rate 2000]
 
 Every figure is the median of the rounds, ratios are taken round by round. CPU is that of all processes, the
 server's among them, in microseconds per event: on a machine that is busy with other things it tells more.
@@ -49,7 +49,7 @@ async def measure(tenant: Tenant, postmaster: int, events: int, report: Report) 
 
 
 async def measure_size(
-    ledger: Ledger, postgres: EmbeddedPostgres, events: int, rounds: int, report: Report
+    ledger: Ledger, postgres: EmbeddedPostgres, events: int, options: argparse.Namespace, report: Report
 ) -> None:
     tenant_id = f"bench-{uuid4().hex[:8]}"
     await ledger.tenants.create_tenant_db(tenant_id, "Benchmark")
@@ -60,9 +60,21 @@ async def measure_size(
         raise SystemExit(f"SQL and the fold do not agree: {wrong}")
     print(f"{events:,} events: what SQL made and what the rebuild made is equal, row by row", flush=True)
     memory = Memory()
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         await measure(tenant, _postmaster(postgres), events, report)
+        rate = await asyncio.to_thread(projection_peer.measure, postgres.socket_folder, options.peer_events)
+        report.add(f"{PEER}, {events:,} events", rate)
     print(f"{events:,} events: {memory.stop():.0f} MB at most in any of our processes", flush=True)
+
+
+def _show(report: Report, sizes: list[int]) -> None:
+    report.print(latency="CPU us/event")
+    for events in sizes:
+        of_size = f", {events:,} events"
+        report.ratio(ALL + of_size, LIMIT + of_size, wanted="0.80 or more, then 1.00")
+        report.ratio(ONE + of_size, LIMIT + of_size, wanted="none")
+        report.latency_ratio(LIMIT + of_size, ALL + of_size, wanted="0.80 or more, then 1.00", what="CPU")
+        report.ratio(ALL + of_size, PEER + of_size, wanted="100 or more")
 
 
 def _postmaster(postgres: EmbeddedPostgres) -> int:
@@ -78,6 +90,7 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-events", type=int, default=3_000)
     parser.add_argument("--undisturbed", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--rate", type=int, default=2_000, help="events per second appended meanwhile")
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="daicho-bench-"))
     home.chmod(0o711)
@@ -86,23 +99,14 @@ async def main() -> None:
         with EmbeddedPostgres.start(home) as postgres:
             async with await Ledger.open(Settings(home=home, projection="external")) as ledger:
                 for events in options.events:
-                    await measure_size(ledger, postgres, events, options.rounds, report)
+                    await measure_size(ledger, postgres, events, options, report)
+                _show(report, options.events)
                 if options.undisturbed:
-                    await undisturbed.measure(ledger, options.undisturbed)
-                for _ in range(options.rounds):
-                    rate = await asyncio.to_thread(
-                        projection_peer.measure, postgres.socket_folder, options.peer_events
+                    await undisturbed.measure(
+                        ledger, options.events[0], options.undisturbed, options.rate
                     )
-                    report.add(PEER, rate)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    report.print(latency="CPU us/event")
-    for events in options.events:
-        of_size = f", {events:,} events"
-        report.ratio(ALL + of_size, LIMIT + of_size, wanted="0.80 or more, then 1.00")
-        report.ratio(ONE + of_size, LIMIT + of_size, wanted="none")
-        report.latency_ratio(LIMIT + of_size, ALL + of_size, wanted="0.80 or more, then 1.00", what="CPU")
-        report.ratio(ALL + of_size, PEER, wanted="100 or more")
 
 
 if __name__ == "__main__":

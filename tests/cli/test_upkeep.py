@@ -34,9 +34,9 @@ async def test_garbage_is_counted_then_deleted_and_told(tenant: Tenant, daicho: 
     await _old_garbage(tenant)
     await tenant.blobs.put(b"young")
     code, output = await _invoke(daicho, tenant, "gc", "--dry-run")
-    assert (code, "Would delete 1 blobs (7 bytes). Nothing was done." in output) == (0, True), output
+    assert (code, "Would delete 1 blob (7 bytes). Nothing was done." in output) == (0, True), output
     code, output = await _invoke(daicho, tenant, "gc", "--by", "ann")
-    assert (code, "Deleted 1 blobs (7 bytes), recorded in the log" in output) == (0, True), output
+    assert (code, "Deleted 1 blob (7 bytes), recorded in the log" in output) == (0, True), output
     code, output = await _invoke(daicho, tenant, "gc", "--json")
     report = json.loads(output)
     assert (code, report["listed"], report["young"], report["deleted"]) == (0, 1, 1, 0)
@@ -54,10 +54,10 @@ async def test_a_whole_store_is_good_and_says_how_fast_it_was_read(tenant: Tenan
     orphan = await tenant.blobs.put(b"orphan")
     code, output = await _invoke(daicho, tenant, "fsck", "--orphans")
     assert code == 0, output
-    assert "1 blobs that events up to position 1 refer to, 4 bytes hashed" in output
+    assert "1 blob that events up to position 1 refer to, 4 bytes hashed" in output
     assert "none bad" in output
     assert f"{orphan}  orphan" in output
-    assert "1 orphans (6 bytes), which no event mentions" in output
+    assert "Mentioned by no event: 1 blob (6 bytes)" in output
 
 
 async def test_damage_is_exit_code_1_and_names_digest_and_runs(tenant: Tenant, daicho: CliRunner) -> None:

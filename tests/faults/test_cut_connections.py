@@ -14,7 +14,8 @@ from ledger.store import reader
 from tests.faults.load import assert_gapless, everything, fact
 from tests.faults.proxy import Moment, Proxy
 
-LONE, GROUP, CONTENDED = "append_event_v1", "append_events_v1", "append_contended_v1"
+LONE, NEW, CAREFUL = "append_event_v1", "append_events_v2", "append_events_v1"
+CONTENDED = "append_contended_v2"
 CUTS = [moment for moment in Moment if moment is not Moment.NEVER]
 DEADLINE_SECONDS = 2.0
 """Only where it is meant to be reached."""
@@ -57,8 +58,9 @@ async def impatient(proxy: Proxy, tenant: Tenant, folder: Path) -> AsyncIterator
 
 async def emit_by(statement: str, far: Tenant, run_id: str) -> list[RecordedEvent]:
     """What was acknowledged of an emit that `statement` carries out."""
-    if statement == GROUP:
-        return await far.emitter.emit_many([fact(far, run_id), fact(far, "other")], expected_version=0)
+    if statement in {NEW, CAREFUL}:
+        expected = 0 if statement == CAREFUL else None
+        return await far.emitter.emit_many([fact(far, run_id), fact(far, "other")], expected_version=expected)
     return [await far.emitter.emit(fact(far, run_id))]
 
 
@@ -71,7 +73,7 @@ async def emit_before(statement: str, far: Tenant, near: Tenant) -> list[Recorde
     return recorded
 
 
-@pytest.mark.parametrize("statement", [LONE, GROUP, CONTENDED])
+@pytest.mark.parametrize("statement", [LONE, NEW, CAREFUL, CONTENDED])
 async def test_whenever_the_connection_is_cut_the_append_is_recorded_once_and_so_answered(
     tenant: Tenant, far: Tenant, proxy: Proxy, statement: str
 ) -> None:
@@ -89,7 +91,7 @@ async def test_whenever_the_connection_is_cut_the_append_is_recorded_once_and_so
 @pytest.mark.parametrize("far", ["unix socket"], indirect=True)
 async def test_over_a_unix_socket_too(tenant: Tenant, far: Tenant, proxy: Proxy) -> None:
     acknowledged: list[RecordedEvent] = []
-    for times, statement in enumerate([LONE, GROUP], 1):
+    for times, statement in enumerate([LONE, NEW], 1):
         acknowledged += await emit_before(statement, far, tenant)
         proxy.arm(statement, Moment.AFTER_THE_COMMIT)
         acknowledged += await emit_by(statement, far, statement)
@@ -102,7 +104,7 @@ async def test_a_batch_of_many_callers_is_answered_each_with_its_own_first_recor
     tenant: Tenant, far: Tenant, proxy: Proxy
 ) -> None:
     await far.emitter.emit(fact(far))
-    proxy.arm(GROUP, Moment.AFTER_THE_COMMIT)
+    proxy.arm(NEW, Moment.AFTER_THE_COMMIT)
     events = [fact(far, f"run-{n % 4}", n=n) for n in range(60)]
 
     acknowledged = await asyncio.gather(*(far.emitter.emit(event) for event in events))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import ArchiveDamaged, ArchiveExists, ArchiveUnreadable
@@ -41,6 +41,7 @@ def rows(table: LogTable) -> st.SearchStrategy[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("table", LOG_TABLES, ids=lambda table: table.name)
 def test_a_row_comes_back_from_its_line_as_it_was(table: LogTable) -> None:
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(rows(table))
     def comes_back(row: tuple[Any, ...]) -> None:
         line = table.line(row)

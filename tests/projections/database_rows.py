@@ -8,9 +8,10 @@ from builder import PACK, Records, error, ref
 from ledger import Event, EventType, RecordedEvent, Tenant
 from ledger.store.server import Connection
 from ledger.store.tenant_database import Role
+from projections.projector import Projector
 from projections.rows import ROW_TYPES, columns
 
-__all__ = ["busy_run", "connected", "live_records", "started", "terminate", "update"]
+__all__ = ["busy_run", "catch_up", "connected", "live_records", "started", "terminate", "update"]
 
 
 @asynccontextmanager
@@ -34,6 +35,13 @@ async def live_records(tenant: Tenant) -> Records:
             rows = await connection.fetch(f"SELECT {', '.join(names)} FROM projection.{kind.TABLE}")
             records[kind.TABLE] = {tuple(row[name] for name in kind.KEY): tuple(row) for row in rows}
     return records
+
+
+async def catch_up(tenant: Tenant) -> None:
+    """Projects what is there, once."""
+    projector = Projector(tenant.store)
+    await projector.catch_up()
+    await projector.close()
 
 
 async def update(tenant: Tenant, statement: str, *arguments: object) -> str:

@@ -238,6 +238,30 @@ async def test_more_tenants_than_slots_take_turns(
                 await each.wait_projected(recorded[-1].position)
 
 
+async def test_a_tenant_that_always_has_work_makes_room_for_one_that_waits(
+    ledger: Ledger, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "TENANTS_AT_ONCE", 1)
+    monkeypatch.setattr(session, "TURN_SECONDS", 0.1)
+    other = await another_tenant(ledger)
+    done = asyncio.Event()
+
+    async def write_steadily() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            await tenant.emitter.emit(started(tenant, f"run-{number}"))
+            await asyncio.sleep(0.01)
+
+    writing = asyncio.create_task(write_steadily())
+    async with following(ledger, tenant, other):
+        recorded = await busy_run(other, "run-1")
+        await other.wait_projected(recorded[-1].position, timeout_seconds=60)
+        done.set()
+        await writing
+        await tenant.wait_projected(await tenant.store.head())
+
+
 async def test_slots_say_whether_somebody_waits() -> None:
     slots = Slots(1)
     async with slots.one():

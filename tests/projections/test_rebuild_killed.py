@@ -6,11 +6,11 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
-from database_rows import busy_run, connected, live_records
+from database_rows import busy_run, catch_up, connected, live_records
 
 from ledger import Ledger, Settings, Tenant
 from ledger.store.tenant_database import Role
-from projections import Projector, rebuild, verify
+from projections import rebuild, verify
 
 CHILD = Path(__file__).with_name("rebuilding_child.py")
 ROOT = Path(__file__).parents[2]
@@ -31,14 +31,8 @@ def settings(settings: Settings) -> Settings:
 async def projected(tenant: Tenant) -> Tenant:
     for number in range(20):
         await busy_run(tenant, f"run-{number}")
-    await _catch_up(tenant)
+    await catch_up(tenant)
     return tenant
-
-
-async def _catch_up(tenant: Tenant) -> None:
-    projector = Projector(tenant.store)
-    await projector.catch_up()
-    await projector.close()
 
 
 async def _kill_at(ledger: Ledger, tenant: Tenant, point: str) -> None:
@@ -73,7 +67,7 @@ async def test_the_tables_serve_and_the_next_rebuild_clears_away(
     assert await live_records(projected) == before
     assert await projected.store.head() == 160, "it did not end, so nothing says so"
     await busy_run(projected, "run-later")
-    await _catch_up(projected)  # nothing is held any more
+    await catch_up(projected)  # nothing is held any more
     assert (await verify(projected)).ok
     await rebuild(projected)
     assert (await verify(projected)).ok

@@ -1,7 +1,7 @@
 """Parts of a rebuild: one table, one run; and what a table keeps when another takes its place."""
 
 import pytest
-from database_rows import busy_run, connected, live_records, update
+from database_rows import busy_run, catch_up, connected, live_records, update
 
 from ledger import EventType, Settings, Tenant
 from ledger.errors import ProjectionNotFound, RunNotFound, StoreError
@@ -19,14 +19,8 @@ def settings(settings: Settings) -> Settings:
 async def projected(tenant: Tenant) -> Tenant:
     for number in range(4):
         await busy_run(tenant, f"run-{number}")
-    await _project(tenant)
+    await catch_up(tenant)
     return tenant
-
-
-async def _project(tenant: Tenant) -> None:
-    projector = Projector(tenant.store)
-    await projector.catch_up()
-    await projector.close()
 
 
 async def test_one_table_is_rebuilt_and_the_others_are_left(projected: Tenant) -> None:
@@ -52,7 +46,7 @@ async def test_one_table_comes_to_where_the_others_are(projected: Tenant) -> Non
 
     assert report.position == 32
     assert (await verify(projected)).ok
-    await _project(projected)
+    await catch_up(projected)
     assert (await verify(projected)).ok
 
 

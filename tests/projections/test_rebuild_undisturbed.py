@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from database_rows import busy_run, connected, live_records
+from database_rows import busy_run, catch_up, connected, live_records
 
 from ledger import Settings, Tenant
 from ledger.errors import RebuildBlocked
@@ -112,21 +112,15 @@ async def test_readers_never_see_less_and_the_end_is_right(
             while watch.looks < looked + 3:
                 await asyncio.sleep(0.01)
 
-    await _catch_up(tenant)
+    await catch_up(tenant)
     verified = await verify(tenant)
     assert verified.ok, [str(found) for found in verified.differences]
     assert verified.position == await tenant.store.head()
 
 
-async def _catch_up(tenant: Tenant) -> None:
-    projector = Projector(tenant.store)
-    await projector.catch_up()
-    await projector.close()
-
-
 async def test_a_reader_with_an_old_snapshot_is_waited_for(tenant: Tenant) -> None:
     await busy_run(tenant, "run-1")
-    await _catch_up(tenant)
+    await catch_up(tenant)
     async with connected(tenant, Role.READER) as reader:
         transaction = reader.transaction(isolation="repeatable_read", readonly=True)
         await transaction.start()
@@ -137,7 +131,7 @@ async def test_a_reader_with_an_old_snapshot_is_waited_for(tenant: Tenant) -> No
         assert dict(await reader.fetchrow(f"SELECT {COUNTS}"))["runs"] == 1
         async with asyncio.timeout(5):  # nobody else waits behind the rebuild that waits
             await busy_run(tenant, "run-2")
-            await _catch_up(tenant)
+            await catch_up(tenant)
             assert len((await live_records(tenant))["runs"]) == 2
         await transaction.rollback()
         report = await task
@@ -150,7 +144,7 @@ async def test_tables_that_stay_in_use_end_it_and_stay_as_they_are(
 ) -> None:
     monkeypatch.setattr(swapping, "SWAP_SECONDS_MAX", 0.3)
     await busy_run(tenant, "run-1")
-    await _catch_up(tenant)
+    await catch_up(tenant)
     before = await live_records(tenant)
     async with connected(tenant, Role.READER) as reader, reader.transaction():
         await reader.execute("SELECT * FROM projection.runs")  # its lock is kept to the end
@@ -168,7 +162,7 @@ async def test_an_erasure_during_a_rebuild_leaves_nothing_of_what_was_erased(
 ) -> None:
     recorded = await busy_run(tenant, "run-1")
     await busy_run(tenant, "run-2")
-    await _catch_up(tenant)
+    await catch_up(tenant)
     whole = rebuilding.build_indexes
     erasures = []
 

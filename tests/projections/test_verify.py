@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from builder import seconds
-from database_rows import busy_run, connected, live_records, started, update
+from database_rows import busy_run, catch_up, connected, live_records, started, update
 
 from ledger import Ledger, Settings, Tenant
 from projections import Projector, VerifyReport, verify
@@ -24,14 +24,8 @@ def settings(settings: Settings) -> Settings:
 async def projected(tenant: Tenant) -> Tenant:
     for number in range(3):
         await busy_run(tenant, f"run-{number}")
-    await _project(tenant)
+    await catch_up(tenant)
     return tenant
-
-
-async def _project(tenant: Tenant) -> None:
-    projector = Projector(tenant.store)
-    await projector.catch_up()
-    await projector.close()
 
 
 def _named(report: VerifyReport) -> list[tuple[str, tuple[Any, ...], str, tuple[str, ...]]]:
@@ -247,7 +241,7 @@ async def _emit_for_ever(tenant: Tenant, name: str) -> None:
 
 async def test_a_run_that_only_started_is_equal_too(tenant: Tenant) -> None:
     await tenant.emitter.emit(started(tenant, "run-1"))
-    await _project(tenant)
+    await catch_up(tenant)
     async with connected(tenant) as connection:
         assert await connection.fetchval("SELECT status FROM projection.runs") == "running"
     assert (await verify(tenant)).ok

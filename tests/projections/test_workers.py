@@ -7,13 +7,13 @@ import signal
 from typing import Any
 
 import pytest
-from database_rows import busy_run, connected, update
+from database_rows import busy_run, catch_up, connected, update
 
 from ledger import Settings, Tenant
 from ledger.contract.events import RecordedEvent
 from ledger.errors import InvalidProjection, ProjectionStopped, WorkerLost
 from ledger.store.tenant_database import Role
-from projections import Projector, rebuild, verify
+from projections import rebuild, verify
 from projections.core import Core
 from projections.fold import RunState
 from projections.workers import ranges, ranges_of
@@ -31,9 +31,7 @@ async def projected(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Tenant:
     monkeypatch.setattr(ranges, "EVENTS_OF_RANGE", 40)
     for number in range(RUNS):
         await busy_run(tenant, f"run-{number}")
-    projector = Projector(tenant.store)
-    await projector.catch_up()
-    await projector.close()
+    await catch_up(tenant)
     return tenant
 
 
@@ -144,4 +142,3 @@ async def test_a_sample_compares_a_part_and_says_which(
 async def test_a_sample_is_a_share(tenant: Tenant, sample: float) -> None:
     with pytest.raises(ValueError, match="sample"):
         await verify(tenant, sample=sample)
-

@@ -14,12 +14,12 @@ import pytest
 
 from ledger import Event, Ledger, Settings, Tenant
 from ledger.control.embedded import EmbeddedPostgres
-from ledger.store.append import append_arguments, encode_group
+from ledger.store.append import encode_event, new_arguments
 from ledger.store.server import Connection
 from ledger.store.tenant_database import Role
 
 APPEND_UNFLUSHED = (
-    "SELECT positions FROM ledger.append_events_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13, false)"
+    "SELECT position_ FROM ledger.append_events_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12, false)"
 )
 
 
@@ -35,10 +35,10 @@ def fact(tenant: Tenant, run_id: str = "run-1") -> Event:
     return Event(event_type="step.started", run_id=run_id, step_id="draft", tenant_id=tenant.tenant_id)
 
 
-async def append_without_flush(tenant: Tenant, connection: Connection) -> int:
-    """What append_contended_v1 has done between its two commits."""
-    group = encode_group([fact(tenant)])
-    return (await connection.fetchval(APPEND_UNFLUSHED, *append_arguments([group])))[0]
+async def append_without_flush(connection: Connection, event: Event) -> int:
+    """What append_contended_v2 has done between its two commits."""
+    position: int = await connection.fetchval(APPEND_UNFLUSHED, *new_arguments([encode_event(event)], [-1]))
+    return position
 
 
 def children_of(pid: int) -> list[int]:
@@ -84,15 +84,15 @@ async def test_a_reader_saw_nothing_that_the_crash_took_away(own_home: Path) -> 
 
         reader = asyncio.create_task(tail())
         for _ in range(300):
-            committed = await append_without_flush(tenant, writer)
+            committed = await append_without_flush(writer, fact(tenant))
         while len(seen) < 50:
             await asyncio.sleep(0.01)
-            committed = await append_without_flush(tenant, writer)
+            committed = await append_without_flush(writer, fact(tenant))
         reader.cancel()
         with suppress(asyncio.CancelledError):
             await reader
         for _ in range(50):
-            committed = await append_without_flush(tenant, writer)
+            committed = await append_without_flush(writer, fact(tenant))
         writer.terminate()
         kill_the_server(own_home)
 
@@ -121,7 +121,7 @@ async def test_what_was_acknowledged_under_contention_survives_the_crash(own_hom
                     event = fact(one, run_id)
                     recorded = await one.emitter.emit(event)
                     acknowledged[recorded.position] = event.event_id
-                    modes.add(one.store._is_contended)
+                    modes.add(one.store._appender.is_contended)
 
             both = (tenant, rival)
             emitting = [asyncio.create_task(emit(one, f"run-{n}")) for n in range(4) for one in both]
@@ -149,7 +149,7 @@ async def test_a_repeat_is_acknowledged_only_when_the_first_recording_is_flushed
         await tenant.emitter.emit(fact(tenant))  # the emitter's connection and plans are made
         hold_the_wal_writer(own_home)
         event = fact(tenant)
-        await writer.fetchval(APPEND_UNFLUSHED, *append_arguments([encode_group([event])]))
+        await append_without_flush(writer, event)
         recorded = await tenant.emitter.emit(event)
         writer.terminate()
         kill_the_server(own_home)

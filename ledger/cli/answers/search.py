@@ -28,9 +28,9 @@ def found_view(events: Sequence[FoundEvent]) -> RenderableType:
 
 
 def statistics_view(found: Statistics) -> RenderableType:
-    span = f"positions {found.after + 1} to {found.upto}, from {found.source}"
     if not found.steps and not found.repairs:
-        return Text(f"No attempt ended in {span}.")
+        return Text("No attempt ended then.")
+    span = f"positions {found.after + 1} to {found.upto}, from {found.source}"
     steps = table(
         "step", "#tries", "#failed", "#lost", "#may retry", "#may not", "#invalid", "#retried",
         "#p50", "#p95", "#longest", "#in all", title=f"attempts that ended in {span}",

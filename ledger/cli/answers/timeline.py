@@ -45,7 +45,7 @@ def timeline_view(found: Timeline, width: int, *, with_chart: bool = True) -> Re
             Text(entry.actor or "", style="dim"),
             what(entry),
         )
-    return Group(*parts, made)
+    return Group(*parts, made if found.entries else Text("nothing of that kind", style="dim"))
 
 
 def entry_line(entry: TimelineEntry) -> Text:

@@ -27,11 +27,13 @@ class Manifest(BaseModel):
 
 
 class TableCheckpoint(BaseModel):
-    """Digests (projections/digests.py) of a projection's tables, as they were at `position`."""
+    """Digests (projections/digests.py) of a projection's tables, as they were at `position`. `version` is
+    the projection's: another one makes other tables."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     projection: str
+    version: int
     position: int = Field(ge=0)
     rows: dict[str, int]
     digests: dict[str, str]

@@ -25,8 +25,13 @@ _AGAIN = "Export the tenant again, or fetch the archive again; nothing was chang
 
 
 class ArchiveReader:
-    def __init__(self, path: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> None:
+    """`digest` is the sha256 of SHA256SUMS, and so of everything in it."""
+
+    def __init__(
+        self, path: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], digest: str
+    ) -> None:
         self.path = path
+        self.digest = digest
         self._tar = tar
         self._members = members
         self.manifest = self._model("manifest.json", Manifest)
@@ -43,7 +48,7 @@ class ArchiveReader:
                 f"{path} cannot be read as an archive: {error}", expected=_OURS
             ) from None
         try:
-            return cls(path, tar, _checked(path, tar))
+            return cls(path, tar, *_checked(path, tar))
         except BaseException:
             tar.close()
             raise
@@ -109,8 +114,8 @@ def blob_member(digest: str) -> str:
     return f"blobs/sha256/{digest[:2]}/{digest}"
 
 
-def _checked(path: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
-    """The members by name, in order, every one as SHA256SUMS says."""
+def _checked(path: Path, tar: tarfile.TarFile) -> tuple[dict[str, tarfile.TarInfo], str]:
+    """The members by name, in order, every one as SHA256SUMS says, and the digest of that."""
     members: dict[str, tarfile.TarInfo] = {}
     found: dict[str, str] = {}
     try:
@@ -120,7 +125,8 @@ def _checked(path: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
             members[info.name] = info
             if info.name != SUMS:
                 found[info.name] = _hashed(tar, info)
-        expected = _sums(tar, members.pop(SUMS))
+        sums = members.pop(SUMS)
+        expected, digest = _sums(tar, sums), _hashed(tar, sums)
     except KeyError:
         raise ArchiveDamaged(f"{path} has no {SUMS}: its export was not finished", fix=_AGAIN) from None
     except (OSError, EOFError, tarfile.TarError, UnicodeDecodeError, ValueError) as error:
@@ -136,7 +142,7 @@ def _checked(path: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
     for needed in ("manifest.json", "checkpoints.json"):
         if needed not in members:
             raise ArchiveUnreadable(f"{path} has no {needed}", expected=_OURS)
-    return members
+    return members, digest
 
 
 def _sums(tar: tarfile.TarFile, info: tarfile.TarInfo) -> dict[str, str]:

@@ -37,6 +37,10 @@ ALTER TABLE control.tenants
     ADD CONSTRAINT tenants_status_check CHECK (
         status IN ('creating', 'active', 'suspended', 'moving', 'importing', 'deleting', 'deleted'))
 
+-- name: former_ids
+-- A tenant that was imported keeps its log to the last byte, and with it paths that name its id of then.
+ALTER TABLE control.tenants ADD COLUMN former_ids text[] COLLATE "C" NOT NULL DEFAULT '{}'
+
 -- name: tenants_are_placed
 -- From here on whoever makes a tenant says where: the placement rule, never a default.
 ALTER TABLE control.tenants ALTER COLUMN server_name DROP DEFAULT

@@ -29,6 +29,7 @@ DROP TABLE control.tenant_operations
 ALTER TABLE control.tenants
     DROP COLUMN server_name,
     DROP COLUMN schema_revision,
+    DROP COLUMN former_ids,
     DROP CONSTRAINT tenants_status_check,
     ADD CONSTRAINT tenants_status_check CHECK (status IN ('creating', 'active', 'suspended'))
 

@@ -1,4 +1,4 @@
-"""The read side as runs, steps and artifacts are asked for."""
+"""The read side as runs, steps and artifacts are asked for, and a way to append what is new."""
 
 from alembic import op
 
@@ -11,10 +11,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    for statement in load_statements("ledger.migrations.tenant", "sql/0005_read_model.sql").values():
-        op.execute(statement)
+    _run("sql/0005_append.sql")
+    _run("sql/0005_read_model.sql")
 
 
 def downgrade() -> None:
-    for statement in load_statements("ledger.migrations.tenant", "sql/0005_downgrade.sql").values():
+    _run("sql/0005_append_downgrade.sql")
+    _run("sql/0005_downgrade.sql")
+
+
+def _run(filename: str) -> None:
+    for statement in load_statements("ledger.migrations.tenant", filename).values():
         op.execute(statement)

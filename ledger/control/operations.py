@@ -17,7 +17,7 @@ from ledger.errors import TenantBusy
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 
-_SQL = load_statements("ledger.lifecycle", "queries.sql")
+_SQL = load_statements("ledger.control", "operations.sql")
 
 
 @dataclass
@@ -33,11 +33,23 @@ class Operation:
 
     async def advance(self, step: str, *, status: TenantStatus | None = None) -> None:
         """From now on, also after a kill, the operation is at `step`."""
-        self.step = step
-        async with self.catalogue.changing() as connection:
-            await connection.execute(_SQL["advance_operation"], self.tenant_id, step, _json(self.state))
+        async with self.advancing(step) as connection:
             if status is not None:
                 await connection.execute(_SQL["set_status"], self.tenant_id, status)
+
+    @asynccontextmanager
+    async def advancing(self, step: str) -> AsyncIterator[Connection]:
+        """The transaction in which it comes to be at `step`, for what changes with that."""
+        async with self.catalogue.changing() as connection:
+            yield connection
+            await connection.execute(_SQL["advance_operation"], self.tenant_id, step, _json(self.state))
+        self.step = step
+
+    async def give_up(self, status: TenantStatus) -> None:
+        """The operation is no more, and the tenant is as it was."""
+        async with self.catalogue.changing() as connection:
+            await connection.execute(_SQL["set_status"], self.tenant_id, status)
+            await connection.execute(_SQL["finish_operation"], self.tenant_id)
 
     @asynccontextmanager
     async def finishing(
@@ -46,10 +58,14 @@ class Operation:
         """The transaction of the last change: the act is recorded and the operation is no more."""
         async with self.catalogue.changing() as connection:
             yield connection
-            await record_act(
-                connection, self.by, action, f"tenant:{self.tenant_id}", reason=reason, details=details
-            )
+            await self.record(connection, action, reason=reason, details=details)
             await connection.execute(_SQL["finish_operation"], self.tenant_id)
+
+    async def record(
+        self, connection: Connection, action: str, *, reason: str | None, details: Mapping[str, Any] | None
+    ) -> None:
+        subject = f"tenant:{self.tenant_id}"
+        await record_act(connection, self.by, action, subject, reason=reason, details=details)
 
 
 async def require_idle(catalogue: Catalogue, tenant_id: str) -> None:
@@ -57,6 +73,15 @@ async def require_idle(catalogue: Catalogue, tenant_id: str) -> None:
     found = await _under_way(catalogue, tenant_id)
     if found is not None:
         raise _busy(tenant_id, found["kind"], found["step"])
+
+
+async def state_of(catalogue: Catalogue, tenant_id: str, kind: str) -> dict[str, Any] | None:
+    """The state of the operation of this kind that is under way, if one is."""
+    found = await _under_way(catalogue, tenant_id)
+    if found is None or found["kind"] != kind:
+        return None
+    state: dict[str, Any] = orjson.loads(found["state"])
+    return state
 
 
 @asynccontextmanager
@@ -67,20 +92,26 @@ async def operating(
     first_step: str,
     *,
     state: Mapping[str, Any] | None = None,
+    status: TenantStatus | None = None,
+    instead_of: str | None = None,
     by: str | None = None,
 ) -> AsyncIterator[Operation]:
-    """The operation that is under way, where it is of this kind, or a new one. Raises TenantBusy where it is
-    of another kind, StoreUnavailable where another process is at it."""
+    """The operation that is under way, where it is of this kind, or a new one, begun with `status`, also in
+    place of one of the kind `instead_of`. Raises TenantBusy where another is under way, StoreUnavailable
+    where another process is at it."""
     async with catalogue.locked(tenant_id):
         found = await _under_way(catalogue, tenant_id)
-        if found is None:
+        if found is None or found["kind"] == instead_of:
             operation = Operation(
                 catalogue, tenant_id, kind, first_step, dict(state or {}), by or this_actor()
             )
             async with catalogue.changing() as connection:
+                await connection.execute(_SQL["finish_operation"], tenant_id)
                 await connection.execute(
                     _SQL["begin_operation"], tenant_id, kind, first_step, _json(operation.state), operation.by
                 )
+                if status is not None:
+                    await connection.execute(_SQL["set_status"], tenant_id, status)
         elif found["kind"] == kind:
             operation = Operation(
                 catalogue, tenant_id, kind, found["step"], orjson.loads(found["state"]), found["started_by"]
