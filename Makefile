@@ -40,6 +40,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python -m tests.bench.append
 	$(BIN)/python -m tests.bench.rebuild --undisturbed 10
 	$(BIN)/python -m tests.bench.audit
+	$(BIN)/python -m tests.bench.blobs
 
 # Dependencies are pinned with hashes; the project itself is installed without any.
 .venv/%.stamp: constraints/%.txt pyproject.toml | .venv/bin/python

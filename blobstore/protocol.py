@@ -33,11 +33,15 @@ RENEWED_SECONDS = 3600.0  # after a put, a blob's age is at most this
 
 @dataclass(frozen=True)
 class BlobStat:
-    """What a store says of a blob without reading it. `modified_at` is when it was written last, in UTC."""
+    """What a store says of a blob without reading it. `modified_at` is when it was written last, in UTC.
+
+    `retained_until`, in UTC, is told by `stat` alone: what is locked cannot be deleted before.
+    """
 
     digest: Digest
     size_bytes: int
     modified_at: datetime
+    retained_until: datetime | None = None
 
 
 @runtime_checkable
@@ -119,7 +123,8 @@ class BlobStore(Protocol):
         ...
 
     async def delete(self, digest: Digest) -> None:
-        """Remove a blob, durably; one that is not there is removed already. Raises InvalidDigest.
+        """Remove a blob, durably; one that is not there is removed already. Raises InvalidDigest;
+        BlobRetained where it is locked until later (object lock).
 
         It is the caller who knows that nothing refers to the blob any more.
         """

@@ -12,6 +12,7 @@ from minio.error import S3Error
 from minio.helpers import check_bucket_name
 
 from blobstore.errors import BlobStoreMisconfigured, BlobStoreMissing
+from blobstore.minio.client import Client
 from blobstore.minio.endpoint import parse_endpoint
 from blobstore.minio.errors import TROUBLE, tell
 from blobstore.minio.http_pool import HttpPool, trust_of
@@ -64,7 +65,7 @@ class MinioConnection:
         self.bucket = _parse_bucket(bucket)
         self.object_lock = object_lock
         self.renewed_seconds = renewed_seconds
-        # Parts wait in memory to be sent: so many at a time, whoever's they are.
+        # Whoever's they are: one large blob is not to take every connection.
         self.parts_at_once = asyncio.Semaphore(PARTS_AT_ONCE_MAX)
         self._deadline_seconds = deadline_seconds
         self._pool = HttpPool(
@@ -73,7 +74,7 @@ class MinioConnection:
             read_timeout=read_timeout_seconds,
             trust=trust_of(ca_file) if use_ssl else None,
         )
-        self._client = minio.Minio(
+        self._client = Client(
             self.endpoint, access_key, secret_key, secure=use_ssl, region=region, http_client=self._pool
         )
         self._threads = Threads("blobs-minio", connections_max)

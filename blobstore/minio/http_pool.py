@@ -6,7 +6,6 @@ store's own success then comes back as 412. Whoever knows what a request means r
 
 import os
 import ssl
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import urllib3
 from urllib3.response import BaseHTTPResponse
 
 from blobstore.errors import BlobStoreMisconfigured
+from blobstore.minio.spool import Part
 
 BLOCK_BYTES = 256 * 1024
 
@@ -40,13 +40,13 @@ class HttpPool(urllib3.PoolManager):
         )
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> BaseHTTPResponse:  # type: ignore[override]
-        """As PoolManager.urlopen, with a body that is sent block by block.
+        """As PoolManager.urlopen, with a body that is bytes, or a Part, which is sent block by block.
 
         A whole body goes out in one `sendall`, and urllib3 gives all of that the connect timeout: 3 s would
         have to do for 64 MiB on any line. In blocks, the timeout is for each.
         """
-        if kw.get("body"):
-            kw["body"] = BytesIO(kw["body"])
+        if isinstance(body := kw.get("body"), Part):
+            kw["body"] = iter(body)  # its length stands in the headers
         return super().urlopen(method, url, redirect, **kw)
 
 

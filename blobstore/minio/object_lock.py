@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import minio
+from minio.datatypes import Object
 from minio.error import S3Error
 from minio.retention import Retention
 from minio.time import to_iso8601utc
@@ -74,7 +75,7 @@ def remove_versions(client: minio.Minio, bucket: str, key: str) -> None:
     Without a version named, S3 would hide the object behind a marker, and keep it.
     """
     versions = list(_versions(client, bucket, key))
-    held = [until for version in versions if (until := _retained_until(client, bucket, key, version))]
+    held = [until for version in versions if (until := _version_retained_until(client, bucket, key, version))]
     if held:
         raise BlobRetained(
             f"The object {key} in bucket {bucket} is locked",
@@ -91,14 +92,18 @@ def _versions(client: minio.Minio, bucket: str, key: str) -> Iterator[str]:
             yield found.version_id
 
 
-def _retained_until(client: minio.Minio, bucket: str, key: str, version: str) -> datetime | None:
+def retained_until(found: Object) -> datetime | None:
+    """Until when what `stat_object` told of is locked, in UTC; None where it is not, or no more."""
     # Not by the SDK's call for it, which cannot read the nanoseconds that Ceph writes.
+    told = (found.metadata or {}).get(_UNTIL)
+    until = datetime.fromisoformat(told) if told else None
+    return until if until and until > datetime.now(UTC) else None
+
+
+def _version_retained_until(client: minio.Minio, bucket: str, key: str, version: str) -> datetime | None:
     try:
-        headers = client.stat_object(bucket, key, version_id=version).metadata or {}
+        return retained_until(client.stat_object(bucket, key, version_id=version))
     except S3Error as error:
         if error.code == "MethodNotAllowed":  # a delete marker
             return None
         raise
-    told = headers.get(_UNTIL)
-    until = datetime.fromisoformat(told) if told else None
-    return until if until and until > datetime.now(UTC) else None

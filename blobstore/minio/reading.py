@@ -15,6 +15,7 @@ from urllib3.response import BaseHTTPResponse
 from blobstore.digest import Digest, digest_of_chunks, parse_digest
 from blobstore.errors import BlobCorrupt, BlobNotFound, InvalidDigest
 from blobstore.keys import blob_folder, blob_key
+from blobstore.minio.object_lock import retained_until
 from blobstore.protocol import BlobStat
 from blobstore.streams import BLOCK_BYTES, proven
 
@@ -70,7 +71,7 @@ class Objects:
             raise self._told(error, digest) from None
         assert found.size is not None
         assert found.last_modified is not None
-        return BlobStat(digest, found.size, found.last_modified)
+        return BlobStat(digest, found.size, found.last_modified, retained_until(found))
 
     def page(self, digest_prefix: str, after: Digest | None, client: minio.Minio) -> list[BlobStat]:
         """At most PAGE_BLOBS_MAX blobs whose digest begins like this, in order, from after `after`."""

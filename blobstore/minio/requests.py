@@ -2,13 +2,16 @@
 upload."""
 
 import base64
+from typing import cast
 
 import minio
-from minio.datatypes import Part
+from minio.datatypes import Part as UploadedPart
 from minio.error import S3Error
 
 from blobstore.digest import Digest
+from blobstore.minio.client import HASH
 from blobstore.minio.errors import BadAnswer
+from blobstore.minio.spool import Part
 
 CHECKSUM = "x-amz-checksum-sha256"
 PART_BYTES = 8 << 20
@@ -19,14 +22,16 @@ Headers = dict[str, str | list[str] | tuple[str]]
 
 
 def put(
-    client: minio.Minio, bucket: str, key: str, body: bytes, digest: Digest, headers: dict[str, str]
+    client: minio.Minio, bucket: str, key: str, body: bytes | Part, digest: Digest, headers: dict[str, str]
 ) -> bool:
     """PutObject, with the digest for the server to check. False where a condition among the headers
     failed."""
     checksum = base64.b64encode(bytes.fromhex(digest)).decode()
-    sent: Headers = {"Content-Type": "application/octet-stream", CHECKSUM: checksum, **headers}
+    sent: Headers = {"Content-Type": "application/octet-stream", CHECKSUM: checksum, HASH: digest, **headers}
     try:
-        answer = client._execute("PUT", bucket, key, body=body, headers=sent, no_body_trace=True)
+        answer = client._execute(
+            "PUT", bucket, key, body=cast(bytes, body), headers=sent, no_body_trace=True
+        )
     except S3Error as error:
         if error.code != "PreconditionFailed":
             raise
@@ -41,12 +46,18 @@ def begin_upload(client: minio.Minio, bucket: str, key: str) -> str:
     return client._create_multipart_upload(bucket, key, {})
 
 
-def put_part(client: minio.Minio, bucket: str, key: str, upload_id: str, number: int, body: bytes) -> Part:
-    """UploadPart. The signature (http) or Content-MD5 (https) lets the server check the bytes."""
-    return Part(number, client._upload_part(bucket, key, body, None, upload_id, number))
+def put_part(
+    client: minio.Minio, bucket: str, key: str, upload_id: str, number: int, body: Part
+) -> UploadedPart:
+    """UploadPart, signed with the hash of the part's bytes, which the server checks."""
+    headers: Headers = {HASH: body.digest()}
+    etag = client._upload_part(bucket, key, cast(bytes, body), headers, upload_id, number)
+    return UploadedPart(number, etag)
 
 
-def complete_upload(client: minio.Minio, bucket: str, key: str, upload_id: str, parts: list[Part]) -> bool:
+def complete_upload(
+    client: minio.Minio, bucket: str, key: str, upload_id: str, parts: list[UploadedPart]
+) -> bool:
     """CompleteMultipartUpload. False where there is no such upload: it was completed, or aborted, before."""
     try:
         result = client._complete_multipart_upload(bucket, key, upload_id, parts)

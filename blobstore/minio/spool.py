@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from blobstore.digest import Digest, digest_of
+from blobstore.digest import Digest, digest_of, digest_of_chunks
 from blobstore.errors import BlobStoreUnavailable
 
-SPOOLED_BYTES_MAX = 8 << 20
+SPOOLED_BYTES_MAX = 1 << 20
+SENT_BLOCK_BYTES = 256 << 10
 
 
 class Body(Protocol):
-    """Bytes of a known length and hash, read in parts by any number of threads."""
+    """Bytes of a known length and hash, read from anywhere by any number of threads."""
 
     @property
     def size(self) -> int: ...
@@ -27,21 +28,41 @@ class Body(Protocol):
     @property
     def digest(self) -> Digest: ...
 
-    def part(self, start: int, length: int) -> bytes:
+    def read(self, start: int, length: int) -> bytes:
         """The bytes from `start`, fewer than `length` where they end."""
         ...
 
 
+class Part:
+    """Some of a body, as the SDK takes one for sending: its length, and its blocks as often as asked for."""
+
+    def __init__(self, body: Body, start: int, length: int) -> None:
+        self._body, self._start = body, start
+        self._length = min(length, body.size - start)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        end = self._start + self._length
+        for start in range(self._start, end, SENT_BLOCK_BYTES):
+            yield self._body.read(start, min(SENT_BLOCK_BYTES, end - start))
+
+    def digest(self) -> Digest:
+        """The sha256 of the part. Reads it."""
+        return digest_of_chunks(self)
+
+
 class BytesBody:
-    """Implements Body."""
+    """Implements Body. Made in a thread, where the content is large: it is hashed."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
         self.size = len(content)
         self.digest = digest_of(content)
 
-    def part(self, start: int, length: int) -> bytes:
-        """See Body.part."""
+    def read(self, start: int, length: int) -> bytes:
+        """See Body.read."""
         return self._content[start : start + length]
 
 
@@ -73,8 +94,8 @@ class Spool:
     def digest(self) -> Digest:
         return Digest(self._running.hexdigest())
 
-    def part(self, start: int, length: int) -> bytes:
-        """See Body.part. Raises BlobStoreUnavailable."""
+    def read(self, start: int, length: int) -> bytes:
+        """See Body.read. Raises BlobStoreUnavailable."""
         if self._file is None:
             return bytes(self._memory[start : start + length])
         with _told():

@@ -1,8 +1,9 @@
 """Blobs in a bucket of MinIO or another S3 server: `<bucket>/<prefix>/sha256/ab/<digest>`.
 
-No server's word is taken for what it holds. ETags are no sha256 and checksum headers are ignored by some, so
-whatever is read is hashed here. What is written goes out with its sha256 in a checksum header, which MinIO
-and Swift check; Ceph checks the request's own hash (over http) or its Content-MD5 (over https) instead.
+No server's word is taken for what it holds. ETags are no sha256, so whatever is read is hashed here. What is
+written in one PUT is signed with its digest, which every server holds against the bytes that come, and
+carries it in x-amz-checksum-sha256 too, for those that keep it. Each part of a larger body is signed with
+its own hash (http) or goes with its Content-MD5 (https).
 """
 
 from collections.abc import AsyncIterable, AsyncIterator
@@ -20,7 +21,7 @@ from blobstore.minio import reading
 from blobstore.minio.object_lock import remove_versions
 from blobstore.minio.spool import BytesBody, Spool
 from blobstore.minio.unfinished import abort, unfinished_uploads
-from blobstore.minio.writing import Writing
+from blobstore.minio.writing import SENT_UNASKED_BYTES_MAX, Writing
 from blobstore.protocol import URL_SECONDS, BlobStat
 from blobstore.streams import blocks, pulled, require_age, require_bytes, require_range
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class MinioBlobStore:
     """The blobs of one prefix in a bucket. Implements BlobStore.
 
-    One PUT up to 16 MiB, an upload in parts beyond; 625 GiB at most.
+    One PUT up to 64 MiB, an upload in parts beyond; 625 GiB at most.
     """
 
     def __init__(self, connection: "MinioConnection", prefix: str) -> None:
@@ -50,7 +51,8 @@ class MinioBlobStore:
         if isinstance(content, AsyncIterable):
             return await self._put_stream(content)
         require_bytes(content)
-        body = BytesBody(content)
+        small = len(content) <= SENT_UNASKED_BYTES_MAX
+        body = BytesBody(content) if small else await self._connection.call_once(lambda: BytesBody(content))
         await self._writing.put(body)
         return body.digest
 

@@ -3,23 +3,22 @@
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
-from minio.datatypes import Part
+from minio.datatypes import Part as UploadedPart
 
 from blobstore.errors import BlobError, BlobRequestRefused, BlobStoreUnavailable
 from blobstore.minio import requests
 from blobstore.minio.object_lock import lock_object
 from blobstore.minio.reading import Objects
-from blobstore.minio.spool import Body
+from blobstore.minio.spool import Body, Part
 from blobstore.minio.unfinished import Upload, abort
 
 if TYPE_CHECKING:
     from blobstore.minio.connection import MinioConnection
 
 SENT_UNASKED_BYTES_MAX = 256 << 10
-SINGLE_PUT_BYTES_MAX = 16 << 20
+SINGLE_PUT_BYTES_MAX = 64 << 20
 
 _CREATE_ONLY = {"If-None-Match": "*"}
 
@@ -53,7 +52,8 @@ class Writing:
     async def _send(self, body: Body, condition: dict[str, str] | None = None) -> bool:
         """PUT, True where it was stored; False where the condition failed."""
         lock, key = self._connection.object_lock, self._objects.key(body.digest)
-        content = body.part(0, body.size)
+        small = body.size <= SENT_UNASKED_BYTES_MAX
+        content = body.read(0, body.size) if small else Part(body, 0, body.size)
         headers = {**(lock.headers(datetime.now(UTC)) if lock else {}), **(condition or {})}
         return await self._connection.call(
             lambda client: requests.put(client, self._objects.bucket, key, content, body.digest, headers)
@@ -85,17 +85,17 @@ class Writing:
             now = datetime.now(UTC)
             await self._connection.call(lambda client: lock_object(client, bucket, key, lock, now))
 
-    async def _sent_parts(self, body: Body, key: str, upload_id: str) -> list[Part]:
+    async def _sent_parts(self, body: Body, key: str, upload_id: str) -> list[UploadedPart]:
         length = requests.part_bytes_for(body.size)
         ended = asyncio.Event()
 
-        async def sent(number: int, start: int) -> Part:
+        async def sent(number: int, start: int) -> UploadedPart:
             async with self._connection.parts_at_once:
                 if ended.is_set():
                     raise asyncio.CancelledError
-                content = await self._connection.call_once(partial(body.part, start, length))
+                part = Part(body, start, length)
                 return await self._connection.call(
-                    lambda client: requests.put_part(client, bucket, key, upload_id, number, content)
+                    lambda client: requests.put_part(client, bucket, key, upload_id, number, part)
                 )
 
         bucket = self._objects.bucket

@@ -76,6 +76,8 @@ def _tell(report: CollectionReport) -> None:
         return
     if report.taken_over:
         out.print(f"Finished what an earlier run had begun: {_blobs(report.taken_over)}")
+    if report.retained:
+        out.print(f"Left {_blobs(report.retained)} that are locked until later (object lock)")
     out.print(f"Deleted {_blobs(report.deleted)} ({render.size(report.deleted_bytes)}), recorded in the log")
 
 

@@ -30,10 +30,10 @@ class Reader:
         return cls(database, connections_max)
 
     async def fetch(self, statement: str, *arguments: Any, doing: str = "reading") -> list[Any]:
+        self._require_open()  # close() keeps every turn: whoever waited for one would wait in vain
         try:
             async with asyncio.timeout(READ_SECONDS_MAX), self._turns:
-                if self._closed:
-                    raise LedgerClosed("The ledger is closed", fix="Read while it is open")
+                self._require_open()
                 async with self.database.lease(Role.READER) as connection:
                     rows: list[Any] = await connection.fetch(statement, *arguments)
                     return rows
@@ -45,6 +45,10 @@ class Reader:
     async def fetchval(self, statement: str, *arguments: Any, doing: str = "reading") -> Any:
         rows = await self.fetch(statement, *arguments, doing=doing)
         return rows[0][0] if rows else None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise LedgerClosed("The ledger is closed", fix="Read while it is open")
 
     async def close(self) -> None:
         """Reads that are under way are waited for, some seconds; then the idle connections go."""

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from blobstore import BlobNotFound, BlobStat, BlobStore, Digest
+from blobstore import BlobNotFound, BlobRetained, BlobStat, BlobStore, Digest
 from ledger.contract.events import Event, EventType
 from ledger.contract.names import TENANT_STREAM
 from ledger.errors import CollectionStopped
@@ -103,6 +103,7 @@ class Collection:
     progress: Progress | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _seen: int = field(default=0, init=False)
+    _retained: set[Digest] = field(default_factory=set, init=False)
 
     async def run(self) -> None:
         began = time.monotonic()
@@ -173,8 +174,9 @@ class Collection:
             began = time.monotonic()
             condemned = await self._condemn(batch, garbage)
             await self._delete(condemned, began + DELETE_SECONDS_MAX)
-            self.report.deleted += len(condemned)
-            self.report.deleted_bytes += sum(garbage[digest] for digest in condemned)
+            gone = [digest for digest in condemned if digest not in self._retained]
+            self.report.deleted += len(gone)
+            self.report.deleted_bytes += sum(garbage[digest] for digest in gone)
             self._tell("blobs deleted", self.report.deleted)
 
     async def _condemn(self, batch: list[Digest], garbage: dict[Digest, int]) -> list[Digest]:
@@ -206,9 +208,13 @@ class Collection:
 
     async def _old_or_none(self, digest: Digest) -> Digest | None:
         try:
-            return digest if self._is_old(await self.blobs.stat(digest)) else None
+            blob = await self.blobs.stat(digest)
         except BlobNotFound:
             return None
+        if blob.retained_until is not None and blob.retained_until > self.now():
+            self._retain(digest)
+            return None
+        return digest if self._is_old(blob) else None
 
     async def _delete(self, digests: Sequence[Digest], until: float) -> None:
         seconds = await _at_most(DELETED_AT_ONCE, [self._delete_one(digest, until) for digest in digests])
@@ -225,8 +231,16 @@ class Collection:
                 expected=f"the deletion of {CONDEMNED_AT_ONCE} blobs in {DELETE_SECONDS_MAX:.0f} seconds",
                 fix=f"Collect again in {SILENT_SECONDS / 3600:.0f} hours; that finishes what was begun",
             )
-        await self.blobs.delete(digest)
+        try:
+            await self.blobs.delete(digest)
+        except BlobRetained:  # locked by a put since it was looked at: over as well, and it is there
+            self._retain(digest)
         return time.monotonic() - began
+
+    def _retain(self, digest: Digest) -> None:
+        """Object lock holds it: a later collection's."""
+        self._retained.add(digest)
+        self.report.retained = len(self._retained)
 
     def _tell(self, what: str, count: int) -> None:
         if self.progress is not None:

@@ -10,8 +10,8 @@ ORPHANS_LISTED_MAX = 1_000
 
 class CollectionReport(BaseModel):
     """`position` is where the log stood at the last mark. `young` blobs were not mentioned and not old
-    enough; of `garbage`, `deleted` are gone (a dry run deletes none), the others were put or recorded in
-    time."""
+    enough; of `garbage`, `deleted` are gone (a dry run deletes none), `retained` ones are locked (object
+    lock), the others were put or recorded in time."""
 
     tenant_id: str
     grace_seconds: float
@@ -25,6 +25,7 @@ class CollectionReport(BaseModel):
     garbage_bytes: int = 0
     deleted: int = 0
     deleted_bytes: int = 0
+    retained: int = 0
     taken_over: int = 0
     unfinished_puts_cleared: int = 0
     seconds: float = 0.0

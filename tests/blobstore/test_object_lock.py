@@ -75,6 +75,9 @@ async def test_a_locked_blob_is_not_deleted_and_the_date_is_told(locked: Locked)
     store = connection.store("acme")
     await store.put(BODY)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+    until = (await store.stat(DIGEST)).retained_until
+    assert until is not None
+    assert until.date().isoformat() == tomorrow
     with pytest.raises(BlobRetained, match=tomorrow) as told:
         await store.delete(DIGEST)
     assert not told.value.retryable

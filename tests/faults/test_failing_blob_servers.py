@@ -16,6 +16,7 @@ from blobstore import (
     MinioConnection,
 )
 from ledger import ArtifactStore, Tenant
+from ledger.store.blob_fences import BlobFences
 from tests.blobstore.conftest import Bucket, ceph, named_server, swift
 from tests.blobstore.scripted_server import Answer, s3_error, scripted_server
 from tests.servers.s3_server import free_ports
@@ -23,7 +24,7 @@ from tests.servers.s3_server import free_ports
 __all__ = ["ceph", "named_server", "swift"]
 
 BODY = b"<p>never lost</p>"
-LARGE = bytes(17 << 20)  # sent in parts
+LARGE = bytes(1 << 20)  # asked for before it is sent
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ REAL = {
 
 @asynccontextmanager
 async def artifacts_of(tenant: Tenant, connection: MinioConnection) -> AsyncIterator[ArtifactStore]:
-    yield ArtifactStore(tenant.tenant_id, connection.store("acme"), tenant.emitter)
+    fences = BlobFences(tenant.database, tenant.reader)
+    yield ArtifactStore(tenant.tenant_id, connection.store("acme"), tenant.emitter, fences)
     await connection.close()
 
 
@@ -67,7 +69,7 @@ async def put_fails(artifacts: ArtifactStore, tenant: Tenant, body: bytes, error
     assert await tenant.store.head() == 0
 
 
-@pytest.fixture(params=[BODY, LARGE], ids=["small", "in parts"])
+@pytest.fixture(params=[BODY, LARGE], ids=["small", "large"])
 def body(request: pytest.FixtureRequest) -> bytes:
     content: bytes = request.param
     return content
