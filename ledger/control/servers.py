@@ -149,6 +149,12 @@ class DatabaseServers:
             await server.connections.close_idle()
 
     def _at(self, name: str, address: str) -> DatabaseServer:
+        if not address.startswith("postgresql://"):
+            raise SettingsError(
+                f"The address of server {name} is not a PostgreSQL URL",
+                expected="postgresql://user@host:port/database",
+                fix="Correct it; nothing was written",
+            )
         control = self.control
         found = server_at_url(
             address,

@@ -21,7 +21,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import asyncpg
 
@@ -69,7 +69,8 @@ class Connections:
         self._held = 0
         self._keys: dict[Connection, Key] = {}
         self._holding: set[Connection] = set()
-        self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._idle: OrderedDict[Connection, None] = OrderedDict()  # the one that lay longest first
+        self._idle_of: dict[Key, list[Connection]] = {}
         self._leaving: set[Connection] = set()  # closed for somebody who waits, and not gone yet
         self._waiting: deque[_Waiter] = deque()
         self._users: Counter[str] = Counter()
@@ -119,6 +120,9 @@ class Connections:
         """An idle connection, or one made by `connect`; it counts until it is released or closed. Raises
         ConnectionLimitReached, which is retryable."""
         key = Key(database, purpose, asyncio.get_running_loop())
+        connection = None if hold else self._at_hand(key)
+        if connection is not None:
+            return connection
         connection = await self._room(key, hold)
         if connection is None:
             try:
@@ -145,7 +149,7 @@ class Connections:
             if connection in self._holding:
                 self._holding.discard(connection)
                 self._held -= 1
-            self._idle[connection] = None
+            self._lay_down(connection)
             self._serve()
 
     async def close_idle(self, database: str | None = None) -> None:
@@ -158,7 +162,7 @@ class Connections:
                 if (key := self._keys[connection]).loop is loop and database in {None, key.database}
             ]
             for connection in found:
-                del self._idle[connection]
+                self._take_up(connection)
         for connection in found:
             connection.terminate()
         await asyncio.sleep(0)  # their ends are announced on the loop's next turn
@@ -191,7 +195,7 @@ class Connections:
             else:
                 if waiter.is_hold:
                     self._held -= 1
-                self._idle[waiter.connection] = None
+                self._lay_down(waiter.connection)
                 self._serve()
 
     def _give_back_room(self, hold: bool) -> None:
@@ -199,12 +203,14 @@ class Connections:
         self._held -= hold
         self._serve()
 
-    def _gone(self, connection: object) -> None:
+    def _gone(self, connection: Any) -> None:
         """PostgreSQL, the network or its user ended it."""
         with self._lock:
-            if self._keys.pop(connection, None) is None:
+            if connection not in self._keys:
                 return
-            self._idle.pop(connection, None)
+            if connection in self._idle:
+                self._take_up(connection)
+            del self._keys[connection]
             self._leaving.discard(connection)
             was_held = connection in self._holding
             self._holding.discard(connection)
@@ -241,18 +247,38 @@ class Connections:
         else:
             loop.call_soon_threadsafe(_wake, waiter.woken)
 
+    def _at_hand(self, key: Key) -> Connection | None:
+        """The way of nearly every lease: nobody waits, and a connection is there."""
+        with self._lock:
+            return None if self._waiting else self._idle_with(key)
+
     def _idle_with(self, key: Key) -> Connection | None:
-        for connection in reversed(self._idle):
-            if self._keys[connection] == key and not connection.is_closed():
-                del self._idle[connection]
+        laid = self._idle_of.get(key)
+        while laid:
+            connection = laid[-1]
+            self._take_up(connection)
+            if not connection.is_closed():
                 return connection
         return None
+
+    def _lay_down(self, connection: Connection) -> None:
+        self._idle[connection] = None
+        self._idle_of.setdefault(self._keys[connection], []).append(connection)
+
+    def _take_up(self, connection: Connection) -> None:
+        del self._idle[connection]
+        key = self._keys[connection]
+        laid = self._idle_of[key]
+        laid.remove(connection)
+        if not laid:
+            del self._idle_of[key]
 
     def _close_oldest(self) -> bool:
         """Makes room; false where every connection is at work."""
         if not self._idle:
             return False
-        connection, _ = self._idle.popitem(last=False)
+        connection = next(iter(self._idle))
+        self._take_up(connection)
         self._leaving.add(connection)
         loop = self._keys[connection].loop
         # Not here and now: another thread's loop may own it, and this one holds the lock.

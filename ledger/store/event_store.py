@@ -62,7 +62,11 @@ class EventStore:
         self.database = database
         self.announcer = announcer or Silence()
         self.appended = HeadWatcher(
-            self.head, self.announcer, topic=database.name, tenant_id=database.tenant_id
+            self.head,
+            self.announcer,
+            topic=database.name,
+            tenant_id=database.tenant_id,
+            pace=lambda: database.server.connections.crowding,
         )
         self._pages = Pages(self._read, database.tenant_id)
         self._reader = reader

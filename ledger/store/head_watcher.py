@@ -19,15 +19,23 @@ LOOK_SPACING_SECONDS = 0.02
 
 
 class HeadWatcher:
-    """`ask` is the query for the visible head. `topic` names the log to other processes."""
+    """`ask` is the query for the visible head. `topic` names the log to other processes. `pace` tells how
+    many times rarer than usual to look when nothing was heard of."""
 
     def __init__(
-        self, ask: Callable[[], Awaitable[int]], announcer: Announcer, *, topic: str, tenant_id: str
+        self,
+        ask: Callable[[], Awaitable[int]],
+        announcer: Announcer,
+        *,
+        topic: str,
+        tenant_id: str,
+        pace: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._ask = ask
         self._announcer = announcer
         self._topic = topic
         self._tenant_id = tenant_id
+        self._pace = pace
         self._head = 0
         self._waiting: dict[asyncio.Future[int], int] = {}
         self._hinted = Wakeup()
@@ -91,7 +99,8 @@ class HeadWatcher:
             self._watch = None
 
     def _poll_seconds(self) -> float:
-        return POLL_SECONDS_WHILE_HEARING if self._announcer.is_heard else POLL_SECONDS
+        usual = POLL_SECONDS_WHILE_HEARING if self._announcer.is_heard else POLL_SECONDS
+        return usual * self._pace()
 
     def _advance(self, head: int) -> None:
         # A retried append is answered with old positions; the head itself never goes back.

@@ -14,10 +14,12 @@ from ledger.control.guards import inspect_tenant
 from ledger.control.placement import ServerLoad, choose_server
 from ledger.control.servers import server_password
 from ledger.errors import (
+    InvalidName,
     NoServerForTenant,
     ServerConflict,
     ServerNotFound,
     SettingsError,
+    StoreUnavailable,
     TenantConflict,
 )
 from ledger.store.logins import scram_verifier
@@ -151,6 +153,28 @@ async def test_tenants_on_two_servers_work_at_once(own_ledger: Ledger, address: 
     assert acts == ["server.changed", "server.added"]
     assert [act.actor for act in await acts_of(connection, "tenant:t1")] == ["ada", "ada"]
     await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "kind"),
+    [
+        ("EU", "postgresql://u@h/d", InvalidName),
+        ("eu'--", "postgresql://u@h/d", InvalidName),
+        ("eu", "mysql://u@h/d", SettingsError),
+        ("eu", "host=h user=u", SettingsError),
+        ("eu", "postgresql://u:secret@h/d", SettingsError),
+        ("eu", "postgresql://u@h/d?password=secret", SettingsError),
+        ("eu", "postgresql://u@h/d?options=-crole%3Dx", SettingsError),
+        ("eu", "postgresql://u@127.0.0.1:1/d", StoreUnavailable),
+    ],
+)
+async def test_a_server_that_cannot_be_one_is_refused_and_no_password_is_shown(
+    ledger: Ledger, name: str, address: str, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind) as refusal:
+        await ledger.tenants.servers.add(name, address)
+    assert "secret" not in str(refusal.value)
+    assert [record.server_name for record in await ledger.tenants.servers.list()] == ["control"]
 
 
 async def test_a_tenants_login_needs_its_password_and_enters_no_other_database(

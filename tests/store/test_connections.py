@@ -194,3 +194,16 @@ async def test_a_connection_that_was_ended_counts_no_longer(
         while connections(small).open_count:
             await asyncio.sleep(0.02)
     await tenants[0].store.head()
+
+
+def test_the_more_tenants_share_a_connection_the_rarer_each_asks() -> None:
+    shared = Connections(limit=30)
+    for number in range(10):
+        shared.join(f"t{number}")
+    assert shared.crowding == 1
+    for number in range(10, 300):
+        shared.join(f"t{number}")
+    assert shared.crowding == 30
+    for number in range(300):
+        shared.leave(f"t{number}")
+    assert shared.crowding == 1

@@ -1,8 +1,7 @@
 """Who may do what in a tenant's database: every role, every verb, tried in the database itself.
 
-Nobody can log in as one of these roles: a session is the configured user's, who is a member of all of
-them, and takes one up at connect. So the roles keep the application from mistakes, not from somebody who
-can send `SET ROLE`; and the door between two tenants is CONNECT, which is asked of the user who logs in.
+All but the owner are logins of this one database. That no login enters a neighbour's is tried in
+tests/control/test_servers.py.
 """
 
 import re
