@@ -6,7 +6,7 @@ a time, and whoever finds the checkpoint moved forgets what it held in memory.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,20 @@ from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role
 from ledger.store.wakeup import Wakeup, projected_topic
 from projections.core import CORE
-from projections.definition import Projection, S, State
-from projections.fold import erased_position
-from projections.rows import Row, from_record, to_record
+from projections.definition import Projection, State
+from projections.live_tables import (
+    Checkpoint,
+    advance,
+    first_of_stream,
+    load_states,
+    lock_checkpoint,
+    records_erasure,
+    streams_to_fold_again,
+)
+from projections.rows import Row
 from projections.streams import folded_stream
 from projections.table_making import ensure_tables, require_version
-from projections.table_sql import delete_by_run, select_by_run, upsert
+from projections.table_sql import delete_by_run
 
 BATCH_EVENTS_MAX = 1_000
 RUNS_REMEMBERED_MAX = 2_000
@@ -64,9 +72,7 @@ class Projector:
         self._is_eager = is_eager
         self._store = store
         self._states: OrderedDict[str, State] = OrderedDict()
-        self._position: int | None = None
-        self._version: int | None = None
-        self._rebuilds = 0
+        self._checkpoint: Checkpoint | None = None
         self._one_by_one_upto = 0
 
     @property
@@ -77,8 +83,8 @@ class Projector:
         """Projects until nothing is left; returns the checkpoint."""
         while await self.project_batch():
             pass
-        assert self._position is not None
-        return self._position
+        assert self._checkpoint is not None
+        return self._checkpoint.position
 
     async def run_until_cancelled(self) -> None:
         """Follows the store. Where it is out of reach, tries again; at an event that cannot be
@@ -101,7 +107,7 @@ class Projector:
                 return
             except Exception as error:
                 # Whoever waits must hear of it: a task that died without a word is waited for in vain.
-                await self._stop(self._position or 0, error)
+                await self._stop(self._checkpoint.position if self._checkpoint else 0, error)
                 self.advanced.notify()
                 return
 
@@ -110,25 +116,26 @@ class Projector:
         now = asyncio.get_running_loop().time()
         if self.idle_since is None:
             self.idle_since = now
-        assert self._position is not None
+        assert self._checkpoint is not None
         if self._is_eager and now - self.idle_since < EAGER_SECONDS:
             await asyncio.sleep(EAGER_POLL_SECONDS)
         else:
-            await self._store.appended.beyond(self._position)
+            await self._store.appended.beyond(self._checkpoint.position)
 
     async def project_batch(self) -> int:
         """Projects up to 1,000 events in one transaction; returns how many. A batch that cannot be
         projected is done event by event, so that all events before the culprit are in the tables."""
-        if self._position is None:
+        if self._checkpoint is None:
             async with self._store.database.lease(Role.PROJECTOR) as connection:
-                self._position = await self._found_checkpoint(connection)
-        limit = 1 if self._position < self._one_by_one_upto else BATCH_EVENTS_MAX
-        events = await self._store.read(self._position, limit)
+                self._checkpoint = await self._found_checkpoint(connection)
+        found = self._checkpoint
+        limit = 1 if found.position < self._one_by_one_upto else BATCH_EVENTS_MAX
+        events = await self._store.read(found.position, limit)
         if not events:
             return 0
         try:
             async with self._store.database.lease(Role.PROJECTOR) as connection:
-                done = await self._commit(connection, events)
+                done = await self._commit(connection, found, events)
         except StoreUnavailable:
             self._forget()
             raise
@@ -143,7 +150,8 @@ class Projector:
             self._forget()
             raise
         if done:
-            self._position = events[-1].position
+            self._checkpoint = found._replace(position=events[-1].position, version=self.projection.version)
+            self._trim()
             self._store.announcer.announce(projected_topic(self._store.database.name))
         else:
             self._forget()
@@ -154,30 +162,42 @@ class Projector:
         """Forgets what it holds in memory; connections it has only while it works."""
         self._forget()
 
-    async def _commit(self, connection: Connection, events: Sequence[RecordedEvent]) -> bool:
+    async def _commit(
+        self, connection: Connection, found: Checkpoint, events: Sequence[RecordedEvent]
+    ) -> bool:
+        position, rows = events[-1].position, None
+        if self._knows_streams_of(events):
+            rows = self._fold(events)
+            if await advance(connection, self.projection, found, position, rows):
+                return True
         async with connection.transaction():
-            # What a crash takes from the tables is folded again; the events are flushed already.
-            await connection.execute("SET LOCAL synchronous_commit = off")
-            found = await connection.fetchrow(_SQL["lock_checkpoint"], self.projection.name)
-            if found is None or tuple(found) != (self._position, self._version, self._rebuilds):
+            if await lock_checkpoint(connection, self.projection.name) != found:
                 return False
-            again = await streams_to_fold_again(connection, events)
-            await self._load_missing(connection, {event.run_id for event in events} - again)
-            rows = self._fold([event for event in events if event.run_id not in again])
-            for run_id in again:
-                rows += await self._fold_again(connection, run_id, events[-1].position)
-            await write_rows(connection, rows)
-            moved = await connection.execute(
-                _SQL["move_checkpoint"],
-                self.projection.name,
-                self._position,
-                events[-1].position,
-                self.projection.version,
-            )
-            assert moved == "UPDATE 1", "the checkpoint moved under its own lock"
-        self._version = self.projection.version
-        self._trim()
+            if rows is None:
+                rows = await self._load_and_fold(connection, events)
+            moved = await advance(connection, self.projection, found, position, rows)
+            assert moved, "the checkpoint moved under its own lock"
         return True
+
+    def _knows_streams_of(self, events: Sequence[RecordedEvent]) -> bool:
+        """Whether the events can be folded with nothing read; streams that begin with them are known then."""
+        if records_erasure(events):
+            return False
+        for event in events:
+            if event.run_id not in self._states:
+                if not first_of_stream(event):
+                    return False
+                self._states[event.run_id] = self.projection.new_state(event.run_id)
+        return True
+
+    async def _load_and_fold(self, connection: Connection, events: Sequence[RecordedEvent]) -> list[Row]:
+        again = await streams_to_fold_again(connection, events)
+        missing = {event.run_id for event in events} - again - self._states.keys()
+        self._states.update(await load_states(connection, self.projection, list(missing)))
+        rows = self._fold([event for event in events if event.run_id not in again])
+        for run_id in again:
+            rows += await self._fold_again(connection, run_id, events[-1].position)
+        return rows
 
     def _fold(self, events: Sequence[RecordedEvent]) -> list[Row]:
         touched: dict[str, State] = {}
@@ -197,11 +217,7 @@ class Projector:
         self._states[run_id] = state
         return state.take_touched()
 
-    async def _load_missing(self, connection: Connection, run_ids: set[str]) -> None:
-        missing = [run_id for run_id in run_ids if run_id not in self._states]
-        self._states.update(await load_states(connection, self.projection, missing))
-
-    async def _found_checkpoint(self, connection: Connection) -> int:
+    async def _found_checkpoint(self, connection: Connection) -> Checkpoint:
         try:
             await ensure_tables(connection, self.projection)
             found = await connection.fetchrow(_SQL["checkpoint_and_version"], self.projection.name)
@@ -212,9 +228,9 @@ class Projector:
                 f"The projection {self.projection.name!r} has no checkpoint",
                 fix=f"`daicho rebuild --projection {self.projection.name}` makes its tables anew",
             )
-        position, self._version, self._rebuilds = found
-        require_version(self.projection, position, self._version)
-        return int(position)
+        checkpoint = Checkpoint(*found)
+        require_version(self.projection, checkpoint.position, checkpoint.version)
+        return checkpoint
 
     def _raise_if_unavailable(self, error: Exception) -> None:
         # asyncpg says of a value that fits no column that it is both an InterfaceError and a
@@ -261,7 +277,7 @@ class Projector:
 
     def _forget(self) -> None:
         self._states.clear()
-        self._position = None
+        self._checkpoint = None
 
     def _trim(self) -> None:
         while len(self._states) > RUNS_REMEMBERED_MAX:
@@ -271,39 +287,3 @@ class Projector:
 def show_event(tenant_id: str, position: int) -> str:
     """The command that shows the event at `position`."""
     return f"daicho tail -t {tenant_id} --after {position - 1} --json | head -1"
-
-
-async def streams_to_fold_again(connection: Connection, events: Sequence[RecordedEvent]) -> set[str]:
-    """The streams of the events whose erasure is recorded among `events`."""
-    positions = [position for event in events if (position := erased_position(event)) is not None]
-    if not positions:
-        return set()
-    rows = await connection.fetch(_SQL["streams_of_positions"], positions)
-    return {row["stream_id"] for row in rows}
-
-
-async def load_states(
-    connection: Connection, projection: Projection[S], run_ids: Sequence[str]
-) -> dict[str, S]:
-    """The states of these streams as the tables hold them; empty where they hold nothing."""
-    states = {run_id: projection.new_state(run_id) for run_id in run_ids}
-    wanted: dict[type[Row], list[str]] = {}
-    for run_id in states:
-        for row_type in projection.state_tables(run_id):
-            wanted.setdefault(row_type, []).append(run_id)
-    for row_type, named in wanted.items():
-        for record in await connection.fetch(select_by_run(row_type), named):
-            states[record["run_id"]].add(from_record(row_type, record))
-    return states
-
-
-async def write_rows(
-    connection: Connection, rows: Sequence[Row], names: Mapping[type[Row], str] | None = None
-) -> None:
-    """Inserts or replaces rows, of which no two have the same key, in the live tables or in those named."""
-    records: dict[type[Row], list[tuple[Any, ...]]] = {}
-    for row in rows:
-        records.setdefault(type(row), []).append(to_record(row))
-    for row_type, of_type in records.items():
-        table = None if names is None else names[row_type]
-        await connection.execute(upsert(row_type, table), *map(list, zip(*of_type, strict=True)))

@@ -23,12 +23,24 @@ SELECT n.name, c.position, c.version, c.stopped_position, c.stopped_reason, c.st
 -- Whoever holds this row may write the tables; all others wait.
 SELECT position, version, rebuilds FROM projection.checkpoints WHERE name = $1 FOR UPDATE
 
--- name: move_checkpoint
--- Compare and set: nothing is written where somebody else has moved it.
-UPDATE projection.checkpoints
-   SET position = $3, version = $4, updated_at = now(),
-       stopped_position = NULL, stopped_reason = NULL, stopped_at = NULL
- WHERE name = $1 AND position = $2
+-- name: advance
+-- Compare and set: nothing is written where somebody else has moved the checkpoint ($2, $3, $4) or holds it.
+-- What a crash takes from the tables is folded again, for the events are flushed already. The writes of the
+-- tables' rows follow (live_tables.py).
+WITH held AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true)
+      FROM projection.checkpoints
+     WHERE name = $1 AND position = $2 AND version IS NOT DISTINCT FROM $3 AND rebuilds = $4
+       FOR UPDATE SKIP LOCKED
+), moved AS (
+    UPDATE projection.checkpoints
+       SET position = $5, version = $6, updated_at = now(),
+           stopped_position = NULL, stopped_reason = NULL, stopped_at = NULL
+     WHERE name = $1 AND EXISTS (SELECT FROM held)
+    RETURNING position
+)
+-- writes
+SELECT count(*) FROM moved
 
 -- name: set_checkpoint
 -- A rebuild sets it whatever it was, and puts it back where it is missing. Projectors see by `rebuilds` that

@@ -5,9 +5,10 @@ them, and a test holds the migration against them. A field of type `Json` holds 
 Projections of other packages have row classes of their own, which derive the same (definition.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, ClassVar, NewType, get_type_hints
 
 import orjson
@@ -252,7 +253,9 @@ ROW_TYPES: tuple[type[Row], ...] = (*STATE_ROW_TYPES, AuditRow, AnomalyRow)
 @dataclass(frozen=True, slots=True)
 class _Shape:
     columns: dict[str, Any]
-    json_columns: frozenset[str]
+    json_places: tuple[int, ...]
+    values: Callable[[Any], tuple[Any, ...]]
+    """Of a row, in the order of the columns."""
 
 
 _SHAPES: dict[type[Row], _Shape] = {}  # of row classes, which live as long as the process
@@ -273,9 +276,14 @@ def _shape(row_type: type[Row]) -> _Shape:
     if shape is None:
         annotations = get_type_hints(row_type)
         named = {field.name: annotations[field.name] for field in fields(row_type)}  # type: ignore[arg-type]
-        of_json = frozenset(name for name, annotation in named.items() if Json in kinds_of(annotation))
-        shape = _SHAPES[row_type] = _Shape(named, of_json)
+        of_json = [place for place, kind in enumerate(named.values()) if Json in kinds_of(kind)]
+        shape = _SHAPES[row_type] = _Shape(named, tuple(of_json), _values_of(tuple(named)))
     return shape
+
+
+def _values_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda row: (get(row),)
 
 
 def key_of(row: Row) -> tuple[Any, ...]:
@@ -284,26 +292,27 @@ def key_of(row: Row) -> tuple[Any, ...]:
 
 def to_record(row: Row) -> tuple[Any, ...]:
     """The row as the database takes it: JSON values as their canonical text."""
-    texts = _shape(type(row)).json_columns
-    return tuple(
-        json_text(value) if name in texts else value for name, value in _items(row)
-    )
+    return tuple(column[0] for column in to_columns([row]))
+
+
+def to_columns(rows: Sequence[Row]) -> list[Sequence[Any]]:
+    """The values of rows of one class, at least one, as the database takes them: a list per column."""
+    shape = _shape(type(rows[0]))
+    found: list[Sequence[Any]] = list(zip(*map(shape.values, rows), strict=True))
+    for place in shape.json_places:
+        found[place] = list(map(json_text, found[place]))
+    return found
 
 
 def from_record(row_type: type[Row], record: Any) -> Any:
     """The row from the database's values, in the order of its columns."""
-    texts = _shape(row_type).json_columns
-    return row_type(
-        *(
-            orjson.loads(value) if name in texts and value is not None else value
-            for name, value in zip(columns(row_type), record, strict=True)
-        )
-    )
+    values = list(record)
+    for place in _shape(row_type).json_places:
+        if values[place] is not None:
+            values[place] = orjson.loads(values[place])
+    return row_type(*values)
 
 
 def json_text(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
-
-def _items(row: Row) -> Iterator[tuple[str, Any]]:
-    return ((name, getattr(row, name)) for name in columns(type(row)))

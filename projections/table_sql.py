@@ -25,13 +25,17 @@ def select_by_run(row_type: type[Row], table: str | None = None) -> str:
     return f"SELECT {names} FROM {qualified(row_type, table)} WHERE run_id = ANY($1) ORDER BY {key}"
 
 
-def upsert(row_type: type[Row], table: str | None = None) -> str:
-    """Writes rows given as one array per column."""
+def upsert(
+    row_type: type[Row], table: str | None = None, *, first_parameter: int = 1, condition: str = "true"
+) -> str:
+    """Writes rows given as one array per column, where `condition` holds."""
     names = columns(row_type)
-    arrays = ", ".join(f"${number}::{_array_type(kind)}" for number, kind in enumerate(names.values(), 1))
+    numbered = enumerate(names.values(), first_parameter)
+    arrays = ", ".join(f"${number}::{_array_type(kind)}" for number, kind in numbered)
     changed = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in row_type.KEY)
     return (
-        f"INSERT INTO {qualified(row_type, table)} ({listed(names)}) SELECT * FROM unnest({arrays}) "
+        f"INSERT INTO {qualified(row_type, table)} ({listed(names)}) "
+        f"SELECT * FROM unnest({arrays}) WHERE {condition} "
         f"ON CONFLICT ({listed(row_type.KEY)}) DO {f'UPDATE SET {changed}' if changed else 'NOTHING'}"
     )
 

@@ -16,7 +16,8 @@ from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from projections.copy_format import encoder_of, record_encoder_of
 from projections.definition import Projection, State
-from projections.projector import RUNS_REMEMBERED_MAX, streams_to_fold_again, write_rows
+from projections.live_tables import streams_to_fold_again, write_rows
+from projections.projector import RUNS_REMEMBERED_MAX
 from projections.rebuilding.filling import Copying, Digests
 from projections.rebuilding.new_tables import NewTable
 from projections.rows import columns, from_record, key_of

@@ -14,7 +14,7 @@ from ledger.tenant import Tenant
 from projections.core import CORE
 from projections.definition import Projection, row_types_of
 from projections.digests import TableDigest
-from projections.projector import streams_to_fold_again
+from projections.live_tables import streams_to_fold_again
 from projections.table_making import require_tables
 from projections.table_sql import qualified
 from projections.verifying.comparing import Compare, Compared

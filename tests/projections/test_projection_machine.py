@@ -27,12 +27,12 @@ from ledger import EventType, Ledger, RecordedEvent, Settings, Tenant
 from ledger.errors import RunNotFound, StoreError, StoreUnavailable
 from projections import Projector, rebuild, verify
 from projections import projector as projector_module
-from projections.projector import write_rows
+from projections.live_tables import advance
 from projections.rows import ROW_TYPES, columns
 from projections.table_sql import listed, qualified
 
 T = TypeVar("T")
-EDGES = ("before the rows", "between rows and checkpoint", "after the commit")
+EDGES = ("before the rows", "before the commit", "after the commit")
 
 
 class Killed(BaseException):
@@ -98,11 +98,12 @@ class Machine(RuleBasedStateMachine):
     async def _kill(self, which: int, batch: int, edge: str) -> None:
         projector = self.projectors[which]
 
-        async def write_and_die(connection: Any, rows: Any) -> None:
-            if edge != "before the rows":
-                await write_rows(connection, rows)
-            connection.terminate()
-            raise Killed
+        async def write_and_die(connection: Any, *what: Any) -> bool:
+            async with connection.transaction():
+                if edge != "before the rows":
+                    await advance(connection, *what)
+                connection.terminate()
+                raise Killed
 
         def die(*_: object) -> None:
             raise Killed
@@ -112,7 +113,7 @@ class Machine(RuleBasedStateMachine):
             if edge == "after the commit":
                 patched.setattr(projector, "_trim", die)
             else:
-                patched.setattr(projector_module, "write_rows", write_and_die)
+                patched.setattr(projector_module, "advance", write_and_die)
             with suppress(Killed, StoreUnavailable):  # the connection was cut under it
                 await projector.project_batch()
         await projector.close()

@@ -1,8 +1,9 @@
 """Projector: rows and checkpoint together, whatever is killed and whoever else is projecting."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from database_rows import busy_run, connected, live_records, started, terminate, terminate_role, update
@@ -16,8 +17,8 @@ from projections import core as core_module
 from projections import projector as projector_module
 from projections.core import CORE
 from projections.fold import RunState, fold
-from projections.projector import Stopped, write_rows
-from projections.rows import Row
+from projections.live_tables import advance
+from projections.projector import Stopped
 
 
 @pytest.fixture
@@ -133,20 +134,22 @@ async def test_more_runs_than_it_remembers_are_loaded_again(
 # Rows and checkpoint commit together
 
 
-async def test_a_backend_killed_between_rows_and_checkpoint_leaves_nothing_half(
+async def test_a_backend_killed_before_it_commits_leaves_nothing_half(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await busy_run(tenant, "run-1")
     empty = await live_records(tenant)
 
-    async def killed_after_the_rows(connection: Connection, rows: Sequence[Row]) -> None:
-        await write_rows(connection, rows)
-        assert await connection.fetchval("SELECT count(*) FROM projection.runs") == 1
-        await terminate(tenant, connection.get_server_pid())
+    async def killed_before_the_commit(connection: Connection, *what: Any) -> bool:
+        async with connection.transaction():
+            assert await advance(connection, *what)
+            assert await connection.fetchval("SELECT count(*) FROM projection.runs") == 1
+            await terminate(tenant, connection.get_server_pid())
+        return True
 
     async with projecting(tenant) as projector:
         with monkeypatch.context() as patched:
-            patched.setattr(projector_module, "write_rows", killed_after_the_rows)
+            patched.setattr(projector_module, "advance", killed_before_the_commit)
             with pytest.raises(StoreUnavailable):
                 await projector.catch_up()
         assert await live_records(tenant) == empty
@@ -156,21 +159,23 @@ async def test_a_backend_killed_between_rows_and_checkpoint_leaves_nothing_half(
     assert (await verify(tenant)).ok
 
 
-async def test_a_projector_cancelled_between_rows_and_checkpoint_leaves_nothing_half(
+async def test_a_projector_cancelled_before_it_commits_leaves_nothing_half(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await busy_run(tenant, "run-1")
     empty = await live_records(tenant)
     written = asyncio.Event()
 
-    async def stuck_after_the_rows(connection: Connection, rows: Sequence[Row]) -> None:
-        await write_rows(connection, rows)
-        written.set()
-        await asyncio.sleep(60)
+    async def stuck_before_the_commit(connection: Connection, *what: Any) -> bool:
+        async with connection.transaction():
+            assert await advance(connection, *what)
+            written.set()
+            await asyncio.sleep(60)
+        return True
 
     async with projecting(tenant) as projector:
         with monkeypatch.context() as patched:
-            patched.setattr(projector_module, "write_rows", stuck_after_the_rows)
+            patched.setattr(projector_module, "advance", stuck_before_the_commit)
             task = asyncio.create_task(projector.catch_up())
             await written.wait()
             task.cancel()
@@ -354,13 +359,13 @@ async def test_after_a_stop_at_one_event_it_works_in_batches_again(
 ) -> None:
     sizes: list[int] = []
 
-    async def noted(connection: Connection, rows: Sequence[Row]) -> None:
-        sizes.append(sum(type(row).__name__ == "RunRow" for row in rows))
+    async def noted(connection: Connection, *what: Any) -> bool:
+        sizes.append(sum(type(row).__name__ == "RunRow" for row in what[-1]))
         if len(sizes) == 1:
             raise RuntimeError("once, for no reason")
-        await write_rows(connection, rows)
+        return await advance(connection, *what)
 
-    monkeypatch.setattr(projector_module, "write_rows", noted)
+    monkeypatch.setattr(projector_module, "advance", noted)
     await tenant.emitter.emit_many([started(tenant, f"run-{number}") for number in range(5)])
     async with projecting(tenant) as projector:
         assert await projector.catch_up() == 5
@@ -390,14 +395,14 @@ async def test_a_follower_killed_in_the_middle_of_its_work_goes_on_by_itself(
 ) -> None:
     kills = 0
 
-    async def killed_twice(connection: Connection, rows: Sequence[Row]) -> None:
+    async def killed_twice(connection: Connection, *what: Any) -> bool:
         nonlocal kills
         if kills < 2:
             kills += 1
             await terminate(tenant, connection.get_server_pid())
-        await write_rows(connection, rows)
+        return await advance(connection, *what)
 
-    monkeypatch.setattr(projector_module, "write_rows", killed_twice)
+    monkeypatch.setattr(projector_module, "advance", killed_twice)
     async with following(tenant) as projector:
         recorded = await busy_run(tenant, "run-1")
         await reached(tenant, recorded[-1].position)
