@@ -39,6 +39,9 @@ BATCH_EVENTS_MAX = 1_000
 RUNS_REMEMBERED_MAX = 2_000
 STOP_REASON_CHARS_MAX = 1_000
 RETRY_PAUSE_SECONDS = 0.5
+BATCH_SPACING_SECONDS = 0.005
+"""From the beginning of a batch that was not full to the next: while events come one by one, a batch for each
+would take the processor from those who emit."""
 EAGER_POLL_SECONDS = 0.004
 EAGER_SECONDS = 0.5
 """How often and how long, after events came, an eager projector looks by itself: wake-ups of other
@@ -90,14 +93,18 @@ class Projector:
         """Follows the store. Where it is out of reach, tries again; at an event that cannot be
         projected it stops, keeps the reason in `stopped` and beside the checkpoint, and leaves the
         tables as they are."""
+        now = asyncio.get_running_loop().time
         while True:
             try:
+                began = now()
                 done = await self.project_batch()
                 self.is_out_of_reach = False
-                if done:
-                    self.idle_since = None
-                else:
+                if not done:
                     await self._more()
+                    continue
+                self.idle_since = None
+                if done < BATCH_EVENTS_MAX and not self._is_one_by_one:
+                    await asyncio.sleep(began + BATCH_SPACING_SECONDS - now())
             except StoreUnavailable as error:
                 self.is_out_of_reach = True
                 log.warning("projection_retry", tenant_id=self._store.tenant_id, problem=error.problem)
@@ -129,7 +136,7 @@ class Projector:
             async with self._store.database.lease(Role.PROJECTOR) as connection:
                 self._checkpoint = await self._found_checkpoint(connection)
         found = self._checkpoint
-        limit = 1 if found.position < self._one_by_one_upto else BATCH_EVENTS_MAX
+        limit = 1 if self._is_one_by_one else BATCH_EVENTS_MAX
         events = await self._store.read(found.position, limit)
         if not events:
             return 0
@@ -157,6 +164,11 @@ class Projector:
             self._forget()
         self.advanced.notify()  # by this projector or by the one that was faster
         return len(events)
+
+    @property
+    def _is_one_by_one(self) -> bool:
+        """Whether a culprit may be near; then each event is a batch."""
+        return self._checkpoint is not None and self._checkpoint.position < self._one_by_one_upto
 
     async def close(self) -> None:
         """Forgets what it holds in memory; connections it has only while it works."""

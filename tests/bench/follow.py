@@ -3,7 +3,8 @@
     python -m tests.bench.follow [--rate 1000] [--seconds 5] [--rounds 3]
 
 Two ways in one run: projected by the process that emits (Settings.projection = "background"), and by a
-`daicho follow` in a process of its own; and the floor: how soon a connection sees the event itself.
+`daicho follow` in a process of its own; and the floor: how soon a connection sees the event itself. Processor
+time is that of all processes, PostgreSQL and the watching connection among them, per event.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from uuid import uuid4
 from ledger import Event, Ledger, Settings, Tenant
 from ledger.control.embedded import EmbeddedPostgres
 from ledger.store.tenant_database import Role
+from tests.bench.machine import cpu_seconds, postmaster
 
 EVENTS = "SELECT position FROM ledger.head"
 ROWS = "SELECT position FROM projection.checkpoints WHERE name = 'core'"
@@ -108,15 +110,21 @@ async def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="daicho-bench-"))
     folder.chmod(0o711)
     found: dict[str, list[list[float]]] = {}
+    cpu: dict[str, list[float]] = {}
     with EmbeddedPostgres.start(folder / "home"):
         home = folder / "home"
+
+        async def measure(label: str, tenant: Tenant, statement: str) -> None:
+            before = cpu_seconds(postmaster(home))
+            found.setdefault(label, []).append(await delays(tenant, statement, options.rate, options.seconds))
+            used = cpu_seconds(postmaster(home)) - before
+            cpu.setdefault(label, []).append(used / (options.rate * options.seconds) * 1e6)
+
         for _ in range(options.rounds):
             async with a_tenant(home, "external") as tenant:
-                measured = await delays(tenant, EVENTS, options.rate, options.seconds)
-                found.setdefault("the event itself", []).append(measured)
+                await measure("the event itself", tenant, EVENTS)
             async with a_tenant(home, "background") as tenant:
-                measured = await delays(tenant, ROWS, options.rate, options.seconds)
-                found.setdefault("its row, projected by the emitting process", []).append(measured)
+                await measure("its row, projected by the emitting process", tenant, ROWS)
             async with a_tenant(home, "external") as tenant:
                 named = ["follow", "-t", tenant.tenant_id]
                 command = [sys.executable, "-c", "from ledger.cli import main; main()", *named]
@@ -125,18 +133,19 @@ async def main() -> None:
                 try:
                     assert follower.stdout is not None
                     await asyncio.to_thread(follower.stdout.readline)  # it leads
-                    measured = await delays(tenant, ROWS, options.rate, options.seconds)
+                    await measure("its row, projected by `daicho follow`", tenant, ROWS)
                 finally:
                     follower.terminate()
                     follower.wait()
-                found.setdefault("its row, projected by `daicho follow`", []).append(measured)
     shutil.rmtree(folder, ignore_errors=True)
-    print(f"{options.rate:,.0f} events/s: acknowledgement to sight, median and p99 in ms (medians of rounds)")
+    print(f"{options.rate:,.0f} events/s: acknowledgement to sight, median and p99 in ms; CPU us/event")
+    print("(medians of rounds, and the rounds' medians)")
     for label, rounds in found.items():
         medians = [statistics.median(each) for each in rounds]
         tails = [statistics.quantiles(each, n=100)[98] for each in rounds]
         shown = " ".join(f"{each:.1f}" for each in medians)
-        print(f"{label:<44} {statistics.median(medians):8.1f} {statistics.median(tails):8.1f}   {shown}")
+        middle = statistics.median(medians), statistics.median(tails), statistics.median(cpu[label])
+        print(f"{label:<44} {middle[0]:8.1f} {middle[1]:8.1f} {middle[2]:8.0f}   {shown}")
     print("wanted: below 20 ms (median)")
 
 

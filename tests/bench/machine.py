@@ -14,6 +14,11 @@ def cpu_seconds(postmaster: int) -> float:
     return sum(_cpu(pid) for root in (os.getpid(), postmaster) for pid in [root, *_children(root)])
 
 
+def postmaster(home: Path) -> int:
+    """The process of the embedded server."""
+    return int((home / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+
+
 class Memory:
     """The most that any one of our processes held at a time, in MB of resident memory."""
 

@@ -27,7 +27,7 @@ from projections import rebuild
 from tests.bench import projection_peer, undisturbed
 from tests.bench.by_sql import differences, fill_by_sql
 from tests.bench.history import append_history
-from tests.bench.machine import Memory, cpu_seconds
+from tests.bench.machine import Memory, cpu_seconds, postmaster
 from tests.bench.report import Report
 
 CORES = os.cpu_count() or 1
@@ -61,7 +61,7 @@ async def measure_size(
     print(f"{events:,} events: what SQL made and what the rebuild made is equal, row by row", flush=True)
     memory = Memory()
     for _ in range(options.rounds):
-        await measure(tenant, _postmaster(postgres), events, report)
+        await measure(tenant, postmaster(postgres.home), events, report)
         rate = await asyncio.to_thread(projection_peer.measure, postgres.socket_folder, options.peer_events)
         report.add(f"{PEER}, {events:,} events", rate)
     print(f"{events:,} events: {memory.stop():.0f} MB at most in any of our processes", flush=True)
@@ -75,11 +75,6 @@ def _show(report: Report, sizes: list[int]) -> None:
         report.ratio(ONE + of_size, LIMIT + of_size, wanted="none")
         report.latency_ratio(LIMIT + of_size, ALL + of_size, wanted="0.80 or more, then 1.00", what="CPU")
         report.ratio(ALL + of_size, PEER + of_size, wanted="100 or more")
-
-
-def _postmaster(postgres: EmbeddedPostgres) -> int:
-    pid_file = postgres.home / "postgres" / "data" / "postmaster.pid"
-    return int(pid_file.read_text().split()[0])
 
 
 async def main() -> None:
