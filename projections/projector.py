@@ -103,8 +103,9 @@ class Projector:
                     await self._more()
                     continue
                 self.idle_since = None
-                if done < BATCH_EVENTS_MAX and not self._is_one_by_one:
-                    await asyncio.sleep(began + BATCH_SPACING_SECONDS - now())
+                rest = began + BATCH_SPACING_SECONDS - now()
+                if rest > 0 and done < BATCH_EVENTS_MAX and not self._is_one_by_one:
+                    await asyncio.sleep(rest)
             except StoreUnavailable as error:
                 self.is_out_of_reach = True
                 log.warning("projection_retry", tenant_id=self._store.tenant_id, problem=error.problem)
