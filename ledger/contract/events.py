@@ -86,6 +86,11 @@ class Event(BaseModel):
         return self
 
 
+def decoded_payload(event_type: EventType, schema_version: int, data: bytes | None) -> dict[str, Any] | None:
+    """The stored bytes of a payload in the present shape; None where it was erased. Raises PayloadTooNew."""
+    return None if data is None else upcast(event_type, schema_version, orjson.loads(data))
+
+
 class RecordedEvent(NamedTuple):
     """An event as the store holds it.
 
@@ -113,9 +118,9 @@ class RecordedEvent(NamedTuple):
     def payload(self) -> dict[str, Any] | None:
         """The payload as a dict, in the present shape; None where it was erased or is not one of the
         ledger's own. Raises PayloadTooNew for one that a newer daicho recorded."""
-        if self.data is None or not isinstance(self.event_type, EventType):
+        if not isinstance(self.event_type, EventType):
             return None
-        return upcast(self.event_type, self.schema_version, orjson.loads(self.data))
+        return decoded_payload(self.event_type, self.schema_version, self.data)
 
     @property
     def is_erased(self) -> bool:

@@ -21,11 +21,10 @@ from projections.audit.points import Point
 from projections.audit.replay import Replay, replay
 from projections.audit.runs import RunReader
 from projections.audit.search import SearchPage, Wanted, search
-from projections.audit.state import StateAsOf, graph_state_of, state_as_of
+from projections.audit.state import StateAsOf, state_as_of
 from projections.audit.statistics import Source, Statistics, statistics
 from projections.audit.tables import RunsAsOf, TableAsOf, runs_at, table_at
 from projections.audit.timeline import Timeline, TimelineBuilder, TimelineEntry
-from projections.fold import NOT_IN_GRAPH_STATE
 
 At = int | datetime | Point | None
 """A position, an aware time or a Point; None is now, or, where a range begins, the first event."""
@@ -85,8 +84,7 @@ class AuditQueries:
     ) -> GraphState:
         """The run's state, references only: as of a tenant-wide `position`, the run's own `version`, or a
         `time` (by when events were recorded), or, with none of them, now."""
-        history = await self._runs.history(run_id, Point(position, version, time), skip=NOT_IN_GRAPH_STATE)
-        return graph_state_of(history)
+        return await self._runs.graph_state(run_id, Point(position, version, time))
 
     async def state(self, run_id: str, at: At = None) -> StateAsOf:
         """What `state_at` tells, with the point it stands for and what was erased of it."""

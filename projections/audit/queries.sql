@@ -1,11 +1,11 @@
 -- What audit asks of a tenant's database beside the event store's own statements.
 
--- name: read_run
--- The events of the run $1 after the version $2, up to the position $3, but for those of the types $4.
-SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id, attempt,
-       occurred_at, actor, traceparent, schema_version, payload
+-- name: read_for_graph_state
+-- Of the events of the run $1 after the version $2, up to the position $3, those of the types $4, and of
+-- each what a GraphState is folded from.
+SELECT version, event_type, schema_version, step_id, payload
   FROM ledger.events
- WHERE stream_id = $1 AND version > $2 AND position <= $3 AND event_type <> ALL($4::text[])
+ WHERE stream_id = $1 AND version > $2 AND position <= $3 AND event_type = ANY($4::text[])
    AND (SELECT ledger.flushed_v1())
  ORDER BY version
  LIMIT $5
@@ -57,11 +57,11 @@ UNION
 (SELECT path FROM projection.artifacts WHERE run_id = $1 AND path < $2 ORDER BY path DESC LIMIT 50)
 
 -- name: runs_with_digests
--- Which runs name which of the digests $1, at most $2 rows; the runs recorded first come first.
+-- Which runs but $2 name which of the digests $1, at most $3 rows; the runs recorded first come first.
 SELECT run_id, digest FROM projection.artifacts
- WHERE digest = ANY($1::text[])
+ WHERE digest = ANY($1::text[]) AND run_id <> ALL($2::text[])
  ORDER BY first_position
- LIMIT $2
+ LIMIT $3
 
 -- name: runs_begun
 -- Streams by their first event, the newest first: those that begin at or before $1, before $2.

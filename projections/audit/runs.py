@@ -1,19 +1,25 @@
 """RunReader: the events of one run up to a point, a page in memory at a time, or an error that helps."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from typing import Any
 
-from ledger.contract.events import EventType, RecordedEvent
+from ledger.contract.events import EVENT_TYPES, RecordedEvent, decoded_payload
 from ledger.contract.names import shown
+from ledger.contract.state import GraphState
 from ledger.errors import PositionNotReached, RunNotFound
 from ledger.store.erasure import erasures_of
 from ledger.store.event_store import MAX_POSITION, recorded_event
+from ledger.store.statements import load_statements
 from ledger.tenant import Tenant
+from projections.audit.collecting import collector_paused
 from projections.audit.history import RunHistory
 from projections.audit.near import did_you_mean, runs_near
 from projections.audit.points import NOW, Point
 from projections.audit.sql import SQL
+from projections.fold import IN_GRAPH_STATE, GraphStateFold
 
+_READ_STREAM = load_statements("ledger.store", "queries.sql")["read_stream"]
 PAGE_EVENTS = 5_000
 
 
@@ -21,37 +27,50 @@ class RunReader:
     def __init__(self, tenant: Tenant) -> None:
         self.tenant = tenant
 
-    async def history(
-        self, run_id: str, point: Point = NOW, *, skip: Collection[EventType] = ()
-    ) -> RunHistory:
-        """The run folded from its events up to `point`, but for those of the types to skip. Raises
-        RunNotFound, PositionNotReached."""
+    async def history(self, run_id: str, point: Point = NOW) -> RunHistory:
+        """The run folded from its events up to `point`. Raises RunNotFound, PositionNotReached."""
         history = RunHistory.of(self.tenant.tenant_id, run_id)
-        async for events in self.pages(run_id, point, skip=skip):
+        async for events in self.pages(run_id, point):
             history.add(events)
         return history
 
+    async def graph_state(self, run_id: str, point: Point = NOW) -> GraphState:
+        """Where the run stands, from no more of its events than that takes. Raises as `history` does."""
+        folded = GraphStateFold(run_id)
+        types = [event_type.value for event_type in IN_GRAPH_STATE]
+        async for rows in self._rows(SQL["read_for_graph_state"], run_id, point, PAGE_EVENTS, types):
+            with collector_paused():
+                for _, event_type, schema_version, step_id, data in rows:
+                    kind = EVENT_TYPES[event_type]
+                    folded.add(kind, step_id, decoded_payload(kind, schema_version, data) or {})
+        with collector_paused():
+            return folded.graph_state(self.tenant.tenant_id)
+
     async def pages(
-        self,
-        run_id: str,
-        point: Point = NOW,
-        *,
-        skip: Collection[EventType] = (),
-        page_events: int = PAGE_EVENTS,
+        self, run_id: str, point: Point = NOW, *, page_events: int = PAGE_EVENTS
     ) -> AsyncIterator[list[RecordedEvent]]:
         """The run's events in order. Raises RunNotFound where it has none, PositionNotReached where it
         has none up to `point`, or the point lies beyond the head."""
+        async for rows in self._rows(_READ_STREAM, run_id, point, page_events):
+            with collector_paused():
+                events = [recorded_event(self.tenant.tenant_id, row) for row in rows]
+            yield events
+
+    async def _rows(
+        self, statement: str, run_id: str, point: Point, page_rows: int, *wanted: Any
+    ) -> AsyncIterator[list[Any]]:
+        """What `statement` reads of the run, a page at a time; its rows hold a `version`."""
         upto = await self.position_of(point, run_id)
         last = MAX_POSITION if upto is None else upto
         version, found = -1, False
         while True:
             rows = await self.tenant.reader.fetch(
-                SQL["read_run"], run_id, version, last, list(skip), page_events, doing="reading events"
+                statement, run_id, version, last, *wanted, page_rows, doing="reading events"
             )
             if rows:
                 found = True
-                yield [recorded_event(self.tenant.tenant_id, row) for row in rows]
-            if len(rows) < page_events:
+                yield rows
+            if len(rows) < page_rows:
                 break
             version = rows[-1]["version"]
         if not found:
@@ -130,7 +149,7 @@ class RunReader:
             )
 
     async def _say_nothing_found(self, run_id: str, upto: int | None) -> None:
-        """Returns where the run has events after all, and all of them were skipped."""
+        """Returns where the run has events after all, and none of those that were wanted."""
         first = next(iter(await self.tenant.store.read_run(run_id, limit=1)), None)
         if first is None:
             known = await runs_near(self.tenant.reader, run_id)

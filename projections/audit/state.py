@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from ledger.contract.state import GraphState
 from projections.audit.answers import Answer, Failure, Reference, Report
-from projections.audit.collecting import collector_paused
 from projections.audit.erasures import Erasure
 from projections.audit.history import RunHistory
 from projections.fold import graph_state
@@ -31,15 +29,10 @@ class StateAsOf(Answer):
     erased: list[Erasure]
 
 
-def graph_state_of(history: RunHistory) -> GraphState:
-    with collector_paused():
-        return graph_state(history.state, history.tenant_id)
-
-
 def state_as_of(history: RunHistory, erased: Sequence[Erasure] = ()) -> StateAsOf:
     """Of a run that has an event."""
     assert history.last is not None
-    state = graph_state_of(history)
+    state = graph_state(history.state, history.tenant_id)
     return StateAsOf(
         run_id=history.run_id,
         tenant_id=history.tenant_id,

@@ -1,4 +1,5 @@
-"""Tracing: walks the lineage graph, level by level, and loads the runs it comes to."""
+"""Tracing: walks the lineage graph as far as it is known, loads the runs that what it came to leads to, and
+walks again, until nothing new is found: so it asks the tables once per run on its way, not per artifact."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -51,28 +52,43 @@ class _Tracer:
 
     async def walk(self, start: Sequence[str], depth: int | None, *, is_up: bool) -> dict[Edge, None]:
         """The edges on the way up or down; one level leads from artifacts over attempts to artifacts."""
+        while True:
+            known = len(self.graph.run_ids)
+            edges, came_to = self._walk_known(start, depth, is_up=is_up)
+            if len(edges) > EDGES_MAX:
+                self.truncated = f"more than {EDGES_MAX} edges"
+                edges.popitem()
+                return edges
+            await self._load_runs_of(came_to, is_up=is_up)
+            if len(self.graph.run_ids) == known:
+                return edges
+
+    def _walk_known(
+        self, start: Sequence[str], depth: int | None, *, is_up: bool
+    ) -> tuple[dict[Edge, None], list[str]]:
+        """The edges, at most one more than EDGES_MAX, and the artifacts whose own edges belong to them."""
         graph = self.graph
-        found: dict[Edge, None] = {}
+        beside = graph.before if is_up else graph.after
+        edges: dict[Edge, None] = {}
+        came_to: list[str] = []
         seen, level = set(start), list(start)
         while level and (depth is None or depth > 0):
-            await self._load_runs_of(level, is_up=is_up)
-            beside = graph.before if is_up else graph.after
+            came_to += level
             following: list[str] = []
             waiting = level[::-1]
             while waiting:
                 node = waiting.pop()
                 for edge in beside.get(node, {}).values():
-                    if len(found) >= EDGES_MAX:
-                        self.truncated = f"more than {EDGES_MAX} edges"
-                        return found
-                    found[edge] = None
+                    edges[edge] = None
+                    if len(edges) > EDGES_MAX:
+                        return edges, came_to
                     other = edge.source if is_up else edge.target
                     if other not in seen:
                         seen.add(other)
                         (following if other in graph.artifacts else waiting).append(other)
             level = following
             depth = None if depth is None else depth - 1
-        return found
+        return edges, came_to
 
     async def load(self, run_id: str) -> None:
         if run_id in self.graph.run_ids:
@@ -100,8 +116,14 @@ class _Tracer:
             return
         self._looked_up |= digests
         named = await self._reader.tenant.reader.fetch(
-            SQL["runs_with_digests"], list(digests), EDGES_MAX, doing="looking for runs"
+            SQL["runs_with_digests"],
+            list(digests),
+            list(self.graph.run_ids),
+            EDGES_MAX,
+            doing="looking for runs",
         )
+        if len(named) >= EDGES_MAX:
+            self.truncated = f"more than {EDGES_MAX} uses"
         for run_id in dict.fromkeys(row["run_id"] for row in named):
             await self.load(run_id)
 

@@ -6,11 +6,19 @@ from typing import Any
 
 from ledger.contract.events import PAYLOAD_MODELS, EventType, RecordedEvent
 from projections.fold import artifacts, prompts, runs, steps, tenant
-from projections.fold.graph_state import NOT_IN_GRAPH_STATE, graph_state
+from projections.fold.graph_state import IN_GRAPH_STATE, GraphStateFold, graph_state
 from projections.fold.state import RunState
 from projections.fold.tenant import erased_position
 
-__all__ = ["NOT_IN_GRAPH_STATE", "RunState", "erased_position", "fold", "fold_decoded", "graph_state"]
+__all__ = [
+    "IN_GRAPH_STATE",
+    "GraphStateFold",
+    "RunState",
+    "erased_position",
+    "fold",
+    "fold_decoded",
+    "graph_state",
+]
 
 _Handler = Callable[[RunState, RecordedEvent, dict[str, Any]], None]
 

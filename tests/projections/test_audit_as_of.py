@@ -8,21 +8,21 @@ from uuid import uuid4
 import pytest
 from builder import PACK, RUN, TENANT, History, Records, ref
 from database_rows import busy_run, live_records, started
-from event_strategies import Fact, history_of, interleaved
+from event_strategies import Fact, interleaved, recorded_histories
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from test_projection_properties import can_be_emitted
 
-from ledger import Event, Ledger, Settings, Tenant
+from ledger import Event, EventType, Ledger, Settings, Tenant
 from ledger.errors import InvalidPoint, PositionNotReached, RunNotFound, TableNotFound
 from projections import Projector
 from projections import projector as projector_module
 from projections.audit import AuditQueries, Point
 from projections.audit.history import RunHistory
 from projections.audit.runs import RunReader
-from projections.audit.state import graph_state_of, state_as_of
-from projections.fold import NOT_IN_GRAPH_STATE, RunState, graph_state
+from projections.audit.state import state_as_of
+from projections.fold import IN_GRAPH_STATE, GraphStateFold, RunState, fold, graph_state
 from projections.rows import ROW_TYPES, STATE_ROW_TYPES, columns, from_record, to_record
 
 
@@ -207,12 +207,13 @@ def test_references_are_told_in_utc_wherever_they_were_recorded() -> None:
     assert told["recorded_at"].endswith("Z")
 
 
-@given(interleaved())
-def test_a_graph_state_comes_from_none_of_the_events_that_are_not_read_for_it(facts: list[Fact]) -> None:
-    events = history_of(facts).events
-    for run_id in {event.run_id for event in events}:
-        of_run = [event for event in events if event.run_id == run_id]
-        read = [event for event in of_run if event.event_type not in NOT_IN_GRAPH_STATE]
-        assert graph_state_of(RunHistory.of(TENANT, run_id, of_run)) == graph_state_of(
-            RunHistory.of(TENANT, run_id, read)
-        )
+@given(recorded_histories())
+def test_a_graph_state_folded_from_the_few_events_it_comes_from_is_that_of_all(history: History) -> None:
+    few, every = dict[str, GraphStateFold](), dict[str, RunState]()
+    for event in history.events:
+        run_id, kind = event.run_id, event.event_type
+        fold(every.setdefault(run_id, RunState(run_id)), event)
+        folded = few.setdefault(run_id, GraphStateFold(run_id))
+        if isinstance(kind, EventType) and kind in IN_GRAPH_STATE:
+            folded.add(kind, event.step_id or "", event.payload or {})
+        assert folded.graph_state(TENANT) == graph_state(every[run_id], TENANT)
