@@ -84,10 +84,18 @@ class Projector:
 
     async def catch_up(self) -> int:
         """Projects until nothing is left; returns the checkpoint."""
-        while await self.project_batch():
+        while await self.project_batch() or await self._is_elsewhere():
             pass
         assert self._checkpoint is not None
         return self._checkpoint.position
+
+    async def _is_elsewhere(self) -> bool:
+        """Whether the checkpoint is not where it was left, as after a restored backup; then all is forgotten."""
+        async with self._store.database.lease(Role.PROJECTOR) as connection:
+            is_elsewhere = await self._found_checkpoint(connection) != self._checkpoint
+        if is_elsewhere:
+            self._forget()
+        return is_elsewhere
 
     async def run_until_cancelled(self) -> None:
         """Follows the store. Where it is out of reach, tries again; at an event that cannot be
