@@ -90,7 +90,7 @@ class Projector:
         return self._checkpoint.position
 
     async def _is_elsewhere(self) -> bool:
-        """Whether the checkpoint is not where it was left, as after a restored backup; then all is forgotten."""
+        """Whether the checkpoint is not where it was left, as after a restore; then all is forgotten."""
         async with self._store.database.lease(Role.PROJECTOR) as connection:
             is_elsewhere = await self._found_checkpoint(connection) != self._checkpoint
         if is_elsewhere:
