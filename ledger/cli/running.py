@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import click
@@ -112,12 +113,16 @@ async def catch_up(tenant: Tenant, settings: Settings | None = None) -> None:
         await tenant.wait_projected(await tenant.store.head())
 
 
+# Not as orjson would write a dataclass: what it says of itself in `to_dict` belongs to it.
+_JSON = orjson.OPT_PASSTHROUGH_DATACLASS
+
+
 def print_json(value: Any) -> None:
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=_jsonable))
+    click.echo(orjson.dumps(value, option=_JSON | orjson.OPT_INDENT_2, default=_jsonable))
 
 
 def print_json_line(value: Any) -> None:
-    click.echo(orjson.dumps(value, default=_jsonable))
+    click.echo(orjson.dumps(value, option=_JSON, default=_jsonable))
 
 
 def _jsonable(value: Any) -> Any:
@@ -125,6 +130,8 @@ def _jsonable(value: Any) -> Any:
         return value.model_dump(mode="json")
     if hasattr(value, "to_dict"):
         return value.to_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     raise TypeError(type(value).__name__)
 
 

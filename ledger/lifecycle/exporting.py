@@ -63,8 +63,8 @@ async def export_tenant(
     Raises TenantNotFound, TenantBusy, ArchiveExists, ArchiveUnwritable, TenantCopyDiffers where a body is
     missing, StoreUnavailable, BlobStoreUnavailable. Then no file of this name is there.
     """
-    await require_idle(ledger.tenants.catalogue, tenant_id)
     record = await ledger.tenants.catalogue.get(tenant_id)
+    await require_idle(ledger.tenants.catalogue, tenant_id)
     tenant = await ledger.tenant(tenant_id, for_reading=True)
     checkpoint = await _checkpoint(tenant, progress)
     connection = await tenant.database.connect(Role.READER)
