@@ -182,11 +182,11 @@ class ArtifactRow(Row):
     created_at: datetime | None
     producer_step_id: str | None
     producer_attempt: int | None
-    consumers: Json | None
-    repaired_from: str | None
-    repaired_into: str | None
-    repair_kind: str | None
-    first_position: int
+    consumers: Json | None = None
+    repaired_from: str | None = None
+    repaired_into: str | None = None
+    repair_kind: str | None = None
+    first_position: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.contract.events import EventType, RecordedEvent
-from projections.audit.collecting import collector_paused
 from projections.fold import RunState, fold
 from projections.rows import AnomalyRow, ArtifactRow, AttemptRow, RunRow
 
@@ -31,13 +30,12 @@ class RunHistory:
 
     def add(self, events: Iterable[RecordedEvent]) -> None:
         event = self.last
-        with collector_paused():
-            for event in events:
-                fold(self.state, event)
-                if event.data is None:
-                    self.erased.append(event)
-                elif event.event_type is EventType.REPAIR_APPLIED:
-                    self.repairs.append(event)
+        for event in events:
+            fold(self.state, event)
+            if event.data is None:
+                self.erased.append(event)
+            elif event.event_type is EventType.REPAIR_APPLIED:
+                self.repairs.append(event)
         self.anomalies += [row for row in self.state.take_touched() if isinstance(row, AnomalyRow)]
         self.last = event
 

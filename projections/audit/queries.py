@@ -13,6 +13,7 @@ from ledger.contract.state import GraphState
 from ledger.tenant import Tenant
 from projections.audit import tracing
 from projections.audit.bodies import BODY_BYTES_MAX, BodyChange, body_change
+from projections.audit.collecting import collector_paused
 from projections.audit.diff import RunDiff, artifact_changes, diff_of
 from projections.audit.erasures import Erasure, erasure_of
 from projections.audit.explain import StepExplanation, explanation_of, no_step
@@ -52,11 +53,13 @@ class AuditQueries:
         after = await self._runs.position_before(Point.of(since), run_id)
         builder = TimelineBuilder(self._tenant.tenant_id, run_id)
         entries: list[TimelineEntry] = []
-        async for events in self._runs.pages(run_id, Point.of(at)):
-            entries += builder.add(events, await self._runs.erasures(events))
+        with collector_paused():
+            async for events in self._runs.pages(run_id, Point.of(at)):
+                entries += builder.add(events, await self._runs.erasures(events))
+            found = builder.timeline(entries)
         if step is not None and step not in builder.state.steps:
             raise no_step(run_id, step, builder.state.steps)
-        return builder.timeline(entries).only(step=step, after=after, errors=errors)
+        return found.only(step=step, after=after, errors=errors)
 
     async def follow(
         self, run_id: str, *, step: str | None = None, since: At = None, errors: bool = False

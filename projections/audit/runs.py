@@ -30,20 +30,20 @@ class RunReader:
     async def history(self, run_id: str, point: Point = NOW) -> RunHistory:
         """The run folded from its events up to `point`. Raises RunNotFound, PositionNotReached."""
         history = RunHistory.of(self.tenant.tenant_id, run_id)
-        async for events in self.pages(run_id, point):
-            history.add(events)
+        with collector_paused():
+            async for events in self.pages(run_id, point):
+                history.add(events)
         return history
 
     async def graph_state(self, run_id: str, point: Point = NOW) -> GraphState:
         """Where the run stands, from no more of its events than that takes. Raises as `history` does."""
         folded = GraphStateFold(run_id)
         types = [event_type.value for event_type in IN_GRAPH_STATE]
-        async for rows in self._rows(SQL["read_for_graph_state"], run_id, point, PAGE_EVENTS, types):
-            with collector_paused():
+        with collector_paused():
+            async for rows in self._rows(SQL["read_for_graph_state"], run_id, point, PAGE_EVENTS, types):
                 for _, event_type, schema_version, step_id, data in rows:
                     kind = EVENT_TYPES[event_type]
                     folded.add(kind, step_id, decoded_payload(kind, schema_version, data) or {})
-        with collector_paused():
             return folded.graph_state(self.tenant.tenant_id)
 
     async def pages(
@@ -52,9 +52,7 @@ class RunReader:
         """The run's events in order. Raises RunNotFound where it has none, PositionNotReached where it
         has none up to `point`, or the point lies beyond the head."""
         async for rows in self._rows(_READ_STREAM, run_id, point, page_events):
-            with collector_paused():
-                events = [recorded_event(self.tenant.tenant_id, row) for row in rows]
-            yield events
+            yield [recorded_event(self.tenant.tenant_id, row) for row in rows]
 
     async def _rows(
         self, statement: str, run_id: str, point: Point, page_rows: int, *wanted: Any

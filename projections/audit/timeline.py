@@ -1,29 +1,24 @@
 """Timeline: what happened in a run, event by event, with what the fold finds odd about each, and attempt
 by attempt, with what each waited for."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
 from ledger.contract.events import EventType, RecordedEvent
 from projections.audit.answers import Answer
-from projections.audit.collecting import collector_paused
 from projections.audit.erasures import Erasure, erasure_of
 from projections.audit.history import RunHistory
-from projections.audit.summaries import prompt_digest, prompt_text, summary_of
+from projections.audit.summaries import Payload, prompt_digest, prompt_text, summary_of
 from projections.fold import RunState, fold_decoded
 from projections.fold.durations import milliseconds_between
 from projections.fold.runs import ENDED
 from projections.rows import AnomalyRow, AttemptRow, RunRow
 
-_ENDS_OF_ATTEMPTS = frozenset({EventType.STEP_SUCCEEDED, EventType.STEP_FAILED, EventType.STEP_LOST})
-_ENDS_OF_RUNS = frozenset({EventType.RUN_SUCCEEDED, EventType.RUN_FAILED, EventType.RUN_CANCELLED})
 _TROUBLES = frozenset(
     {EventType.STEP_FAILED, EventType.STEP_LOST, EventType.RUN_FAILED, EventType.RUN_CANCELLED}
 )
-
-_WITH_ERROR = frozenset({EventType.STEP_FAILED, EventType.RUN_FAILED, EventType.STEP_RETRYING})
 
 
 @dataclass(slots=True)
@@ -65,7 +60,7 @@ class TimelineEntry:
     erased_at: datetime | None = None
     erased_by: str | None = None
     erased_reason: str | None = None
-    anomalies: list[Anomaly] = field(default_factory=list)
+    anomalies: tuple[Anomaly, ...] = ()
 
     @property
     def is_trouble(self) -> bool:
@@ -154,8 +149,7 @@ class TimelineBuilder:
         erasure_records: Mapping[int, RecordedEvent] = MappingProxyType({}),
     ) -> list[TimelineEntry]:
         """`erasure_records` are those of erased events, by the erased position."""
-        with collector_paused():
-            return [self._add(event, erasure_records) for event in events]
+        return [self._add(event, erasure_records) for event in events]
 
     def timeline(self, entries: list[TimelineEntry]) -> Timeline:
         run = self.state.run or RunRow(self.state.run_id)
@@ -179,16 +173,22 @@ class TimelineBuilder:
     def _add(self, event: RecordedEvent, records: Mapping[int, RecordedEvent]) -> TimelineEntry:
         state, payload, event_type = self.state, event.payload or {}, event.event_type
         fold_decoded(state, event, payload)
-        odd = self._take_anomalies()
-        if self._first is None:
-            self._first = event.timestamp
+        run = state.run
+        if run is not None and run.anomalies == self._anomalies:
+            state.touched.clear()
+            odd: tuple[Anomaly, ...] = ()
+        else:
+            odd = self._take_anomalies()
+        first = self._first
+        if first is None:
+            first = self._first = event.timestamp
         entry = TimelineEntry(
             event.position,
             event.version,
             str(event_type),
             event.timestamp,
             event.recorded_at,
-            milliseconds_between(self._first, event.timestamp),
+            milliseconds_between(first, event.timestamp),
             event.step_id,
             event.attempt,
             event.actor,
@@ -197,25 +197,14 @@ class TimelineBuilder:
         )
         if event.data is None:
             _say_erased(entry, erasure_of(event, records.get(event.position)))
-        elif event_type in _WITH_ERROR and (error := payload.get("error")):
-            entry.error_category = error["category"]
-            entry.retryable = error["category"] == "retryable"
-        if event_type is EventType.STEP_STARTED:
-            _say_started(entry, state.attempts[event.step_id or ""][-1], state.the_run(event))
-        elif event_type in _ENDS_OF_ATTEMPTS:
-            entry.duration_ms = _attempt_ended(state, event)
-        elif event_type in _ENDS_OF_RUNS:
-            entry.duration_ms = state.run.duration_ms if state.run else None
+        for say in _SAID_OF.get(event_type, ()):
+            say(entry, state, event, payload)
         return entry
 
-    def _take_anomalies(self) -> list[Anomaly]:
-        state = self.state
-        count = state.run.anomalies if state.run else None
-        if count is not None and count == self._anomalies:
-            state.touched.clear()
-            return []
-        self._anomalies = count or 0
-        return [Anomaly(row.code, row.message) for row in state.take_touched() if isinstance(row, AnomalyRow)]
+    def _take_anomalies(self) -> tuple[Anomaly, ...]:
+        self._anomalies = self.state.run.anomalies if self.state.run else 0
+        rows = [row for row in self.state.take_touched() if isinstance(row, AnomalyRow)]
+        return tuple(Anomaly(row.code, row.message) for row in rows)
 
 
 def timeline_of(
@@ -254,15 +243,47 @@ def span_of(row: AttemptRow, run: RunRow) -> AttemptSpan:
     )
 
 
-def _say_started(entry: TimelineEntry, attempt: AttemptRow, run: RunRow) -> None:
+def _say_start(entry: TimelineEntry, state: RunState, event: RecordedEvent, _: Payload) -> None:
+    attempt, run = state.attempts[event.step_id or ""][-1], state.the_run(event)
     entry.model = attempt.model
     entry.prompt = prompt_text(attempt.prompt)
     entry.prompt_digest = prompt_digest(attempt.prompt)
     entry.prompt_pack_id = run.prompt_pack_id
     entry.prompt_pack_version = run.prompt_pack_version
     entry.prompt_pack_digest = run.prompt_pack_digest
-    waits = [wait for wait in (attempt.retry_wait_ms, attempt.queue_ms) if wait is not None]
-    entry.waited_ms = sum(waits) if waits else None
+    if attempt.retry_wait_ms is not None or attempt.queue_ms is not None:
+        entry.waited_ms = (attempt.retry_wait_ms or 0) + (attempt.queue_ms or 0)
+
+
+def _say_attempt_ended(entry: TimelineEntry, state: RunState, event: RecordedEvent, _: Payload) -> None:
+    for row in reversed(state.attempts.get(event.step_id or "", ())):
+        if row.ended_position == event.position:
+            entry.duration_ms = row.duration_ms
+            return
+
+
+def _say_run_ended(entry: TimelineEntry, state: RunState, event: RecordedEvent, _: Payload) -> None:
+    entry.duration_ms = state.the_run(event).duration_ms
+
+
+def _say_error(entry: TimelineEntry, _: RunState, __: RecordedEvent, payload: Payload) -> None:
+    if error := payload.get("error"):
+        entry.error_category = error["category"]
+        entry.retryable = error["category"] == "retryable"
+
+
+_Say = Callable[[TimelineEntry, RunState, RecordedEvent, Payload], None]
+
+_SAID_OF: Mapping[EventType | str, tuple[_Say, ...]] = {
+    EventType.STEP_STARTED: (_say_start,),
+    EventType.STEP_SUCCEEDED: (_say_attempt_ended,),
+    EventType.STEP_FAILED: (_say_attempt_ended, _say_error),
+    EventType.STEP_LOST: (_say_attempt_ended,),
+    EventType.STEP_RETRYING: (_say_error,),
+    EventType.RUN_SUCCEEDED: (_say_run_ended,),
+    EventType.RUN_FAILED: (_say_run_ended, _say_error),
+    EventType.RUN_CANCELLED: (_say_run_ended,),
+}
 
 
 def _say_erased(entry: TimelineEntry, erasure: Erasure) -> None:
@@ -274,10 +295,3 @@ def _say_erased(entry: TimelineEntry, erasure: Erasure) -> None:
         entry.summary = "payload erased, and no record says by whom"
     else:
         entry.summary = f"payload erased by {erasure.erased_by}: {erasure.erased_reason}"
-
-
-def _attempt_ended(state: RunState, event: RecordedEvent) -> int | None:
-    for row in reversed(state.attempts.get(event.step_id or "", ())):
-        if row.ended_position == event.position:
-            return row.duration_ms
-    return None

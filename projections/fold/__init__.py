@@ -42,7 +42,10 @@ _HANDLERS: dict[EventType, _Handler] = {
     EventType.BLOBS_COLLECTED: tenant.recorded,
 }
 
-_KNOWN_KEYS = {event_type: frozenset(model.model_fields) for event_type, model in PAYLOAD_MODELS.items()}
+_MEANINGS = {
+    event_type: (_HANDLERS[event_type], frozenset(model.model_fields))
+    for event_type, model in PAYLOAD_MODELS.items()
+}
 
 
 def fold(state: RunState, event: RecordedEvent) -> None:
@@ -56,10 +59,11 @@ def fold_decoded(state: RunState, event: RecordedEvent, payload: dict[str, Any])
     event_type = event.event_type
     if not isinstance(event_type, EventType):
         return
-    if not payload.keys() <= _KNOWN_KEYS[event_type]:
-        unknown = ", ".join(sorted(payload.keys() - _KNOWN_KEYS[event_type])[:5])
+    handler, known_keys = _MEANINGS[event_type]
+    if not payload.keys() <= known_keys:
+        unknown = ", ".join(sorted(payload.keys() - known_keys)[:5])
         state.anomaly(event, "unknown_payload_keys", f"{event_type.value} carries {unknown}"[:300])
-    _HANDLERS[event_type](state, event, payload)
+    handler(state, event, payload)
     if state.is_of_run:
         _move_on(state, event)
 

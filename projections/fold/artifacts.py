@@ -86,24 +86,20 @@ def _note(
     state.digests.add(digest)
     is_given = origin == "input"
     row = ArtifactRow(
-        run_id=state.run_id,
-        path=path,
-        digest=digest,
-        version=version,
-        origin=origin,
-        name=name or path.rsplit("/", 1)[-1],
-        content_type=ref.get("content_type"),
-        size_bytes=ref.get("size_bytes"),
-        created_at=utc_time(ref["created_at"]),
-        producer_step_id=None if is_given else event.step_id,
-        producer_attempt=None if is_given else event.attempt,
-        consumers=None,
-        repaired_from=None,
-        repaired_into=None,
-        repair_kind=None,
+        state.run_id,
+        path,
+        digest,
+        version,
+        origin,
+        name or path.rsplit("/", 1)[-1],
+        ref.get("content_type"),
+        ref.get("size_bytes"),
+        utc_time(ref["created_at"]),
+        None if is_given else event.step_id,
+        None if is_given else event.attempt,
         first_position=event.position,
     )
     state.artifacts[path, digest] = row
     state.the_run(event).artifacts += 1
-    state.touch(row)
+    state.touched[id(row)] = row
     return row

@@ -1,4 +1,4 @@
-"""GraphState from the rows of a run, or, in a quarter of the time, from the few events it comes from."""
+"""GraphState from the rows of a run, or, in a third of the time, from the few events it comes from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -74,16 +74,16 @@ class RunState:
             )
             self.steps[event.step_id] = step
         step.last_position = event.position
-        self.touch(step)
+        self.touched[id(step)] = step
         return step
 
-    def new_attempt(self, event: RecordedEvent) -> AttemptRow:
-        step = self.step(event)
+    def new_attempt(self, event: RecordedEvent, step: StepRow) -> AttemptRow:
+        """Of `step`, which is the event's."""
         step.attempts += 1
         self.the_run(event).attempts += 1
         row = AttemptRow(self.run_id, step.step_id, step.attempts, event.attempt or 1)
         self.attempts.setdefault(step.step_id, []).append(row)
-        self.touch(row)
+        self.touched[id(row)] = row
         return row
 
     def anomaly(self, event: RecordedEvent, code: str, message: str) -> None:

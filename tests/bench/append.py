@@ -2,6 +2,7 @@
 into the same table; a bare INSERT), and the peer (the eventsourcing library's PostgreSQL recorder).
 
     python -m tests.bench.append [--seconds 3] [--rounds 3]
+    python -m tests.bench.append --stored 5000000   # the rate on so many, and on 10,000
 
 Every figure is the median of the rounds; in a round all are measured one after the other, so that a
 machine whose speed drifts is the same for all. Everything runs on one embedded server, fsync on.
@@ -26,11 +27,13 @@ from ledger.control.embedded import EmbeddedPostgres
 from ledger.store.append import SALT_BYTES, encode_event
 from ledger.store.tenant_database import Role
 from tests.bench import peer
+from tests.bench.filling import RUN_EVENTS, fill
 from tests.bench.report import Report
 
 RUNS = 200  # streams the events are spread over
 CHUNK = 512
 EVENTS_A_SECOND_MAX = 60_000
+FEW_STORED = 10_000
 
 
 def event(tenant_id: str, number: int) -> Event:
@@ -204,12 +207,30 @@ async def measure_round(ledger: Ledger, postgres: EmbeddedPostgres, seconds: flo
         report.add(f"eventsourcing recorder, {threads} threads", rate)
 
 
+async def measure_stored(ledger: Ledger, stored: int, rounds: int, seconds: float, report: Report) -> None:
+    """The same load on a short log and on a long one, by turns."""
+    tenants = {}
+    for count in (FEW_STORED, stored):
+        tenants[count] = await fresh_tenant(ledger)
+        begin = time.perf_counter()
+        await fill(tenants[count], count, RUN_EVENTS)
+        print(f"{count:,} events stored in {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+    for _ in range(rounds):
+        for count, tenant in tenants.items():
+            report.add(stored_label(count), *await emitters(tenant, 32, seconds))
+
+
+def stored_label(count: int) -> str:
+    return f"32 emitters, {count:,} events stored"
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--stored", type=int, help="compare a log of so many events with one of 10,000")
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="daicho-bench-"))
     home.chmod(0o711)
@@ -217,11 +238,17 @@ async def main() -> None:
     try:
         with EmbeddedPostgres.start(home) as postgres:
             async with await Ledger.open(Settings(home=home, projection="external")) as ledger:
-                for _ in range(options.rounds):
+                if options.stored:
+                    await measure_stored(ledger, options.stored, options.rounds, options.seconds, report)
+                for _ in range(0 if options.stored else options.rounds):
                     await measure_round(ledger, postgres, options.seconds, report)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     report.print()
+    if options.stored:
+        few, many = stored_label(FEW_STORED), stored_label(options.stored)
+        report.ratio(many, few, wanted="0.90 or more")
+        return
     report.ratio("32 emitters", "eventsourcing recorder, 32 threads", wanted="20 or more")
     report.ratio("512 emitters", "COPY in chunks of 512 (the limit)", wanted="0.70 or more")
     report.latency_ratio("1 emitter", "bare INSERT and commit, one by one", wanted="1.30 or less")
