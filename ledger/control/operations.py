@@ -45,10 +45,21 @@ class Operation:
             await connection.execute(_SQL["advance_operation"], self.tenant_id, step, _json(self.state))
         self.step = step
 
-    async def give_up(self, status: TenantStatus) -> None:
-        """The operation is no more, and the tenant is as it was."""
+    async def end(self, status: TenantStatus) -> None:
+        """The operation is no more, and the tenant has this status; what it did is recorded already."""
         async with self.catalogue.changing() as connection:
             await connection.execute(_SQL["set_status"], self.tenant_id, status)
+            await connection.execute(_SQL["finish_operation"], self.tenant_id)
+
+    async def take_back(
+        self, status: TenantStatus, action: str, *, by: str | None = None, reason: str | None = None
+    ) -> None:
+        """The operation is no more and the tenant is as it was; that it was begun and not done is
+        recorded."""
+        async with self.catalogue.changing() as connection:
+            await connection.execute(_SQL["set_status"], self.tenant_id, status)
+            subject, details = f"tenant:{self.tenant_id}", {"step": self.step}
+            await record_act(connection, by or self.by, action, subject, reason=reason, details=details)
             await connection.execute(_SQL["finish_operation"], self.tenant_id)
 
     @asynccontextmanager

@@ -87,7 +87,7 @@ async def _fence(ledger: Ledger, operation: Operation, database: TenantDatabase)
             was = operation.state["was"]
             if was == "active":
                 await let_writers_in(database)
-            await operation.give_up(was)
+            await operation.take_back(was, "tenant.deletion_refused", reason="it went on since its export")
             raise
     await operation.advance("drop")
 

@@ -103,11 +103,11 @@ async def move_tenant(
                 await _copy(move)
             if operation.step == "fenced":
                 paused, position = await _switch(move, reason)
-        except (TenantCopyDiffers, TenantConflict):
-            await _take_back(move, drop=operation.step != "claiming")
+        except (TenantCopyDiffers, TenantConflict) as error:
+            await _take_back(move, "tenant.move_failed", reason=error.problem)
             raise
         await drop_database(move.source)
-        await operation.give_up(move.operation.state["was"])
+        await operation.end(state["was"])
     position = position or await head_of_database(move.target)
     return MoveReport(tenant_id, to, moved=True, position=position, paused_seconds=round(paused, 3))
 
@@ -127,7 +127,7 @@ async def cancel_move(ledger: Ledger, tenant_id: str, *, by: str | None = None) 
                 fix=f"Finish it with `daicho tenant move {tenant_id} --to {state['to']}`, then move it back",
             )
         move = await _move_of(ledger, record, operation, silent)
-        await _take_back(move, drop=operation.step != "claiming")
+        await _take_back(move, "tenant.move_cancelled", by=by)
 
 
 def _moving_elsewhere(tenant_id: str, to: str) -> TenantBusy:
@@ -188,12 +188,14 @@ async def _switch(move: _Move, reason: str | None) -> tuple[float, int]:
     return asyncio.get_running_loop().time() - begin, head
 
 
-async def _take_back(move: _Move, *, drop: bool) -> None:
-    if drop:
+async def _take_back(
+    move: _Move, action: str, *, by: str | None = None, reason: str | None = None
+) -> None:
+    if move.operation.step != "claiming":  # what is there before that step is somebody else's
         await drop_database(move.target)
     if move.operation.state["was"] == "active":
         await let_writers_in(move.source)
-    await move.operation.give_up(move.operation.state["was"])
+    await move.operation.take_back(move.operation.state["was"], action, by=by, reason=reason)
 
 
 async def _copy_events(move: _Move) -> int:

@@ -49,6 +49,7 @@ async def test_what_is_recorded_while_it_is_being_deleted_keeps_it(
     monkeypatch.setattr(deleting, "keep_writers_out", one_more_before)
     with pytest.raises(TenantKept):
         await delete_tenant(ledger, filled.tenant_id)
+    assert (await acts(ledger, filled.tenant_id))[-1] == "tenant.deletion_refused"
 
     tenant = await ledger.tenant(filled.tenant_id)
     await tenant.emitter.emit(fact(tenant))  # as if nothing had been

@@ -190,8 +190,9 @@ async def test_a_move_that_was_killed_can_be_taken_back(
         await move_tenant(two, here.tenant_id, "second")
     revive()
 
-    await cancel_move(two, here.tenant_id)
+    await cancel_move(two, here.tenant_id, by="ann")
 
+    assert (await acts(two, here.tenant_id))[-1] == "tenant.move_cancelled"
     assert await server_of(two, here) == "control"
     await here.emitter.emit(fact(here))
     target = await two.tenants.servers.get("second")
@@ -256,6 +257,7 @@ async def test_where_the_copy_is_not_equal_the_tenant_stays(
     with pytest.raises(TenantCopyDiffers):
         await move_tenant(two, here.tenant_id, "second")
 
+    assert (await acts(two, here.tenant_id))[-1] == "tenant.move_failed"
     assert await server_of(two, here) == "control"
     assert await log_rows(here.database) == before
     await here.emitter.emit(fact(here))
