@@ -140,9 +140,8 @@ class _Rebuild:
             await swap.come_near()
             self._enter("swapping", 0)
             await swap.perform()
-            tables.clear()
         finally:
-            with contextlib.suppress(*POSTGRES_ERRORS):  # they are dropped by the next rebuild
+            with contextlib.suppress(*POSTGRES_ERRORS):  # what is left, the next rebuild drops
                 await drop_tables(worker, tables)
             await worker.close()
         return self._report(swap.position, swap.position, digests, swap_ms=swap.held_ms, workers=workers)

@@ -39,8 +39,8 @@ def _prepare(point: str) -> Any:
         case "with the checkpoint held":
             swapping.Swap._exchange = _stop  # type: ignore[method-assign]
         case "with the tables locked":
-            whole_exchange = swapping.exchange
-            swapping.exchange = lambda tables: whole_exchange(tables) + "; SELECT pg_sleep(1)"
+            whole_exchange = swapping.exchange_tables
+            swapping.exchange_tables = lambda tables: whole_exchange(tables) + "; SELECT pg_sleep(1)"
             return lambda phase, *_: print("reached", flush=True) if phase == "swapping" else None
         case "after the exchange":
             return lambda phase, *_: None
