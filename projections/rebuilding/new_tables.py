@@ -6,6 +6,7 @@ where the token is of one rebuild; so do the old ones, from the exchange until t
 rebuild that was killed left behind is known by these names.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -18,6 +19,7 @@ from projections.rows import Row
 from projections.table_making import create_unkeyed, differs
 from projections.table_sql import SCHEMA, listed, qualified
 from projections.workers import together
+from projections.workers.reading import Pause
 
 _SQL = load_statements("projections.rebuilding", "queries.sql")
 DROP_SECONDS = 30
@@ -97,17 +99,22 @@ def _key(row_type: type[Row], name: str, old_name: str) -> Index:
     return Index(f"{row_type.TABLE[:58]}_pkey", new_name, f"{old_name[:55]}.1", statement, "p")
 
 
-async def build_indexes(connections: Sequence[Connection], tables: Sequence[NewTable]) -> None:
+async def build_indexes(
+    connections: Sequence[Connection], tables: Sequence[NewTable], pause: Pause | None = None
+) -> None:
     """Makes the indexes of filled tables, as many at a time as there are connections, and gathers
     the planner's statistics."""
     waiting = iter([index for table in tables for index in table.indexes])
 
     async def build(connection: Connection) -> None:
         for index in waiting:
+            begun = time.monotonic()
             await connection.execute(index.statement)
             if index.comment is not None:
                 said = index.comment.replace("'", "''")
                 await connection.execute(f"COMMENT ON INDEX {SCHEMA}.\"{index.new_name}\" IS '{said}'")
+            if pause is not None:
+                await pause(time.monotonic() - begun)
 
     await together(build(connection) for connection in connections)
     for table in tables:
@@ -128,7 +135,7 @@ def exchange_indexes(tables: Sequence[NewTable]) -> str:
     for table in tables:
         for index in table.indexes:
             if table.replaces:
-                statements.append(_rename(f"INDEX IF EXISTS {SCHEMA}.\"{index.name}\"", index.old_name))
+                statements.append(_rename(f'INDEX IF EXISTS {SCHEMA}."{index.name}"', index.old_name))
             statements.append(_rename(f'INDEX {SCHEMA}."{index.new_name}"', index.name))
     return "; ".join(statements)
 

@@ -11,9 +11,9 @@ Between lock and commit no file is touched and nothing is flushed: a crash befor
 live tables in their place, and the rebuild is not done before the fact that records it is flushed, later in
 the log than the exchange. What was live is dropped afterwards.
 
-Where one of 3 to 5 does not come at once, everything is let go of and tried again after a pause: nobody ever waits
-behind a rebuild that waits. The whole projection comes to the head as of 2; one table alone to where the
-others are, the checkpoint.
+Where one of 3 to 5 does not come at once, everything is let go of and tried again after a pause: nobody ever
+waits behind a rebuild that waits. The whole projection comes to the head as of 2; one table alone to where
+the others are, the checkpoint.
 
 A snapshot from between 2 and 5 has the new rows and the old checkpoint. Who wants both of one moment locks
 the tables before taking it, as verify does.

@@ -1,6 +1,6 @@
 """A process that rebuilds with two workers and stops for ever at a given point, having said so.
 
-    python rebuilding_child.py HOME TENANT POINT
+python rebuilding_child.py HOME TENANT POINT
 """
 
 import asyncio
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ledger import Ledger, Settings
-from projections import rebuild, rebuilding
+from projections import rebuild
+from projections.rebuilding import rebuild as rebuild_module
 from projections.rebuilding import swapping
 from projections.workers import ranges
 
@@ -24,7 +25,7 @@ def _prepare(point: str) -> Any:
     ranges.EVENTS_OF_RANGE = 20
     match point:
         case "in the middle of filling":
-            whole = rebuilding.perform
+            whole = rebuild_module.perform
 
             async def perform(job: Any, parts: Any, workers: int, folded: Any) -> Any:
                 await whole(job, parts[: len(parts) // 2], workers, folded)
@@ -33,9 +34,9 @@ def _prepare(point: str) -> Any:
                 assert not task.done()
                 return await _stop()
 
-            rebuilding.perform = perform  # type: ignore[assignment]
+            rebuild_module.perform = perform  # type: ignore[assignment]
         case "before indexes":
-            rebuilding.build_indexes = _stop
+            rebuild_module.build_indexes = _stop
         case "with the checkpoint held":
             swapping.Swap._exchange = _stop  # type: ignore[method-assign]
         case "with the tables locked":

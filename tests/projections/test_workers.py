@@ -126,7 +126,7 @@ async def test_a_surplus_row_is_found_in_whichever_range_it_stands(
 async def test_a_sample_compares_a_part_and_says_which(
     projected: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.verifying.EVENTS_OF_SAMPLE", 40)
+    monkeypatch.setattr("projections.verifying.verify.EVENTS_OF_SAMPLE", 40)
     report = await verify(projected, sample=0.2)
     assert report.ok
     assert 0 < report.sampled < 0.5
