@@ -158,7 +158,7 @@ async def test_an_event_emitted_by_hand_is_refused_alone(tenant: Tenant) -> None
     await target.condemn(0)
     ref = ArtifactRef(
         path=path(tenant, "a"), digest=target.digest, size_bytes=9, created_at="2026-01-01T00:00:00Z"
-    )  # type: ignore[arg-type]  # noqa: E501
+    )  # type: ignore[arg-type]
     events = [
         Event(event_type=kind, run_id="run", step_id="step", tenant_id=tenant.tenant_id, payload=payload)
         for kind, payload in (
