@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from ledger.store.event_store import EventStore
 from ledger.store.server import Connection, DatabaseServer
 from ledger.store.subscription import Subscription
 from projections import progress
+from tests.support.waiting import eventually
 
 DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
 NEVER = 300.0
@@ -54,12 +55,6 @@ def fact(tenant: Tenant) -> Event:
 async def take(events: Subscription, count: int, seconds: float = 20) -> list[RecordedEvent]:
     async with asyncio.timeout(seconds):
         return [await anext(events) for _ in range(count)]
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 async def hearing(tenant: Tenant) -> None:
