@@ -268,7 +268,7 @@ async def test_a_sender_that_is_stopped_between_two_tries_leaves_nobody_waiting(
     await asyncio.sleep(0.02)  # in the pause after the first try
     assert emitter._sender is not None
     emitter._sender.cancel()
-    outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
     assert all(isinstance(outcome, StoreUnavailable | EmitterClosed) for outcome in outcomes)
 
 
