@@ -2,7 +2,8 @@
 
 What makes an append slow is less how much is done beside it than how much at once: each of its waits for a
 processor takes some milliseconds where none is free. So while appends go on, a worker reads, folds and
-copies in turn instead of all at a time, and rests in between; where several work, each rests longer.
+copies in turn instead of all at a time, and rests in between; where several work, each rests longer. Not by
+niceness: the work is the server's as much as ours, and what it does for us holds locks that appends wait for.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ from ledger.store.statements import load_statements
 
 LOOK_SECONDS = 0.05
 MANY_EVENTS_PER_SECOND = 100
-REST = 1.0
-"""Of the time that work took, where one works."""
+REST = 3
+"""Times as long as it worked, where one works."""
 
 _SQL = load_statements("projections", "queries.sql")
 
@@ -40,6 +41,6 @@ class Appends:
 
 
 async def rest(worked_seconds: float, workers: int) -> None:
-    """After so much work of one of so many: together they work half of the time of one."""
+    """After so much work of one of so many: together they take a quarter of one processor."""
     share = max(1, workers)
     await asyncio.sleep(worked_seconds * (share * (1 + REST) - 1))
