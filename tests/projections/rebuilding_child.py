@@ -29,8 +29,10 @@ def _prepare(point: str) -> Any:
 
             async def perform(job: Any, parts: Any, workers: int, folded: Any) -> Any:
                 await whole(job, parts[: len(parts) // 2], workers, folded)
-                task = asyncio.create_task(whole(job, parts[len(parts) // 2 :] * 50, workers, folded))
-                await asyncio.sleep(0.7)  # workers are at it
+                at_it = asyncio.Event()
+                again = parts[len(parts) // 2 :] * 5_000
+                task = asyncio.create_task(whole(job, again, workers, lambda _: at_it.set()))
+                await at_it.wait()
                 assert not task.done()
                 return await _stop()
 
