@@ -7,7 +7,7 @@ rebuild that was killed left behind is known by these names.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
@@ -117,15 +117,20 @@ async def build_indexes(
                 await pause(time.monotonic() - begun)
 
     await together(build(connection) for connection in connections)
+    unfinished = iter(tables)
+    await together(_finish(connection, unfinished) for connection in connections)
+
+
+async def _finish(connection: Connection, tables: Iterator[NewTable]) -> None:
     for table in tables:
         for index in table.indexes:
             if index.constraint is not None:
                 kind = {"p": "PRIMARY KEY", "u": "UNIQUE"}[index.constraint]
-                await connections[0].execute(
+                await connection.execute(
                     f'ALTER TABLE {SCHEMA}."{table.name}" ADD CONSTRAINT "{index.new_name}" '
                     f'{kind} USING INDEX "{index.new_name}"'
                 )
-        await connections[0].execute(f'ANALYZE {SCHEMA}."{table.name}"')
+        await connection.execute(f'ANALYZE {SCHEMA}."{table.name}"')
 
 
 def exchange_indexes(tables: Sequence[NewTable]) -> str:

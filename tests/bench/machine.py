@@ -11,7 +11,9 @@ _EVERY_SECONDS = 0.2
 
 def cpu_seconds(postmaster: int) -> float:
     """Of all processes that live, and of those that ended and were waited for."""
-    return sum(_cpu(pid) for root in (os.getpid(), postmaster) for pid in [root, *_children(root)])
+    # A set: the server may be a child of ours, and would count twice.
+    pids = {pid for root in (os.getpid(), postmaster) for pid in [root, *_children(root)]}
+    return sum(map(_cpu, pids))
 
 
 def postmaster(home: Path) -> int:
