@@ -1,6 +1,7 @@
 """Swapping: new tables take the live ones' place, seen by nobody but in the answers.
 
-    1  hold the checkpoint, so that no projector writes (appends go on)
+    1  keep autovacuum from live and new tables, and hold the checkpoint, so that no projector writes (appends
+       go on)
     2  fold what has come since, and commit it
     3  wait until no transaction looks at a state from before that commit: it would find the new tables,
        which it may come to by their names, empty or behind
@@ -33,15 +34,24 @@ from ledger.store.statements import load_statements
 from projections.definition import Projection
 from projections.rebuilding.catching_up import CatchUp
 from projections.rebuilding.filling import Digests
-from projections.rebuilding.new_tables import NewTable, exchange_indexes, exchange_tables, lock_live
+from projections.rebuilding.new_tables import (
+    NewTable,
+    exchange_indexes,
+    exchange_tables,
+    keep_vacuum_off,
+    lock_live,
+)
 from projections.workers.job import Folded
 
 LOCK_MS_MAX = 25
+VACUUM_SECONDS_MAX = 5
 LOOK_SECONDS_MAX = 0.25
 PAUSE_SECONDS_MAX = 1.0
 SWAP_SECONDS_MAX = 600.0
 FEW_EVENTS = 500
 ROUNDS_MAX = 10
+
+_NOT_HAD = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 _SQL = load_statements("projections.rebuilding", "queries.sql")
 _SHARED_SQL = load_statements("projections", "queries.sql")
@@ -96,6 +106,9 @@ class Swap:
     async def _try(self) -> bool:
         try:
             await self.holder.execute("BEGIN")
+            if not await self._no_vacuum():
+                await self.holder.execute("ROLLBACK")
+                return False
             await self.holder.fetch(_SHARED_SQL["lock_checkpoint"], self.projection.name)
             await self._advance()
             if await self._all_look_afresh() and await self._exchange():
@@ -105,6 +118,16 @@ class Swap:
             self.holder.terminate()
             raise
         return False
+
+    async def _no_vacuum(self) -> bool:
+        try:
+            await self.holder.execute(
+                f"SET LOCAL lock_timeout = '{VACUUM_SECONDS_MAX}s'; {keep_vacuum_off(self.tables)}; "
+                "SET LOCAL lock_timeout = 0"
+            )
+        except _NOT_HAD:
+            return False
+        return True
 
     async def _advance(self) -> None:
         async with self.worker.transaction():
@@ -148,7 +171,7 @@ class Swap:
                 f"SET LOCAL statement_timeout = {LOCK_MS_MAX}; {lock_live(self.tables)}; "
                 f"SET LOCAL statement_timeout = 0; {exchange_tables(self.tables)}; COMMIT"
             )
-        except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+        except _NOT_HAD:
             return False
         self.held_ms = (time.monotonic() - locked_at) * 1e3
         return True

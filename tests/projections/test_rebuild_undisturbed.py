@@ -141,6 +141,45 @@ async def test_a_reader_with_an_old_snapshot_is_waited_for(tenant: Tenant) -> No
     assert (await verify(tenant)).ok
 
 
+@pytest.mark.parametrize("table", ["runs", "new"])
+async def test_a_vacuum_is_waited_for_and_nobody_waits_behind_it(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    """Its lock goes with reading and writing, not with another of its kind."""
+    monkeypatch.setattr(swapping, "VACUUM_SECONDS_MAX", 1)
+    await busy_run(tenant, "run-1")
+    await catch_up(tenant)
+    indexed, go_on = asyncio.Event(), asyncio.Event()
+    whole = rebuild_module.build_indexes
+
+    async def build_and_wait(*arguments: object) -> None:
+        await whole(*arguments)  # type: ignore[arg-type]
+        indexed.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(rebuild_module, "build_indexes", build_and_wait)
+    async with connected(tenant, Role.PROJECTOR) as vacuum:
+        task = asyncio.create_task(rebuild(tenant))
+        await indexed.wait()
+        name = table if table == "runs" else (await _leftovers(tenant))[0]
+        transaction = vacuum.transaction()
+        await transaction.start()
+        await vacuum.execute(f'LOCK TABLE projection."{name}" IN SHARE UPDATE EXCLUSIVE MODE')
+        go_on.set()
+        async with asyncio.timeout(5):
+            while not task.done() and await vacuum.fetchval(
+                "SELECT NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+            ):
+                await asyncio.sleep(0.01)
+            await busy_run(tenant, "run-2")
+            await catch_up(tenant)
+            assert len((await live_records(tenant))["runs"]) == 2
+        assert not task.done()
+        await transaction.rollback()
+        assert (await task).position == 16
+    assert (await verify(tenant)).ok
+
+
 async def test_tables_that_stay_in_use_end_it_and_stay_as_they_are(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +227,6 @@ async def _leftovers(tenant: Tenant) -> list[str]:
             row[0]
             for row in await connection.fetch(
                 "SELECT relname::text FROM pg_class WHERE relnamespace = 'projection'::regnamespace "
-                "AND relname LIKE '$%'"
+                "AND relname LIKE '$%' AND relkind = 'r' ORDER BY relname"
             )
         ]
