@@ -114,6 +114,10 @@ class Connections:
         finally:
             self.release(connection)
 
+    def at_hand(self, database: str, purpose: str) -> Connection | None:
+        """An idle connection where nobody waits for one: the way of nearly every lease."""
+        return self._at_hand(Key(database, purpose, asyncio.get_running_loop()))
+
     async def acquire(
         self, database: str, purpose: str, connect: Connect, *, hold: bool = False
     ) -> Connection:
@@ -248,7 +252,6 @@ class Connections:
             loop.call_soon_threadsafe(_wake, waiter.woken)
 
     def _at_hand(self, key: Key) -> Connection | None:
-        """The way of nearly every lease: nobody waits, and a connection is there."""
         with self._lock:
             return None if self._waiting else self._idle_with(key)
 
