@@ -67,6 +67,7 @@ class _UnderWay(NamedTuple):
 
 class _Flight(NamedTuple):
     batch: list[_Pending]
+    events: int
     begun: float
 
 
@@ -77,6 +78,7 @@ class EventEmitter:
         self._store = store
         self._limits = limits or EmitterLimits()
         self.meter = EmitterMeter()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._queue: deque[_Pending] = deque()
         self._queued_events = 0
         self._queued_bytes = 0
@@ -130,7 +132,9 @@ class EventEmitter:
         if self._closed:
             raise EmitterClosed("The emitter is closed", fix="Emit while the ledger is open")
         self._check(events)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:  # asking for it is a system call, and there is but one
+            loop = self._loop = asyncio.get_running_loop()
         pending = _Pending(
             encode_group(events, expected_version),
             time.monotonic() + self._limits.deadline_seconds,
@@ -256,7 +260,7 @@ class EventEmitter:
         return bool(self._repair or self._flying or self._queue or self._waiting_for_room)
 
     def _flying_events(self) -> int:
-        return sum(pending.events for flight in self._flying for pending in flight.batch)
+        return sum([flight.events for flight in self._flying])
 
     def _fly(self, batch: list[_Pending]) -> None:
         try:
@@ -266,15 +270,16 @@ class EventEmitter:
             log.warning("emit_unsendable", problem=f"{type(error).__name__}: {error}")
             is_sent = False
         if is_sent:
-            self._flying.append(_Flight(batch, time.perf_counter()))
+            events = sum([pending.events for pending in batch])
+            self._flying.append(_Flight(batch, events, time.perf_counter()))
         else:
             self._unsent.append(batch)
             self._begin_repair()
 
     def _answered(self, answer: list[Outcome] | Exception) -> None:
         """Of the oldest flight."""
-        batch, begun = self._flying.popleft()
-        self._is_lone = len(batch) == 1 and batch[0].events == 1
+        batch, events, begun = self._flying.popleft()
+        self._is_lone = events == 1
         if isinstance(answer, Exception):
             if isinstance(answer, StoreUnavailable):
                 self._retried(answer.problem, batch)

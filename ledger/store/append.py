@@ -7,6 +7,7 @@ outcome  of a group: its recorded events, or the error that is that caller's alo
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import count
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -47,6 +48,8 @@ class Group(NamedTuple):
 
 
 Outcome = list[RecordedEvent] | DaichoError
+# What RecordedEvent._make does, without its call in Python: there is one for every event.
+_new_recorded: Callable[[tuple[Any, ...]], RecordedEvent] = partial(tuple.__new__, RecordedEvent)
 
 
 def encode_group(events: Sequence[Event], expected_version: int | None = None) -> Group:
@@ -167,7 +170,7 @@ def all_recorded(
 
 
 def recorded(event: EncodedEvent, position: int, version: int, recorded_at: datetime) -> RecordedEvent:
-    return RecordedEvent._make((position, version, recorded_at, *event))
+    return _new_recorded((position, version, recorded_at, *event))
 
 
 def positions_of(answer: Any) -> tuple[int, int]:

@@ -53,7 +53,7 @@ class Appender:
         self._lock_timeout_ms = str(round(deadline_seconds * 1000 * LOCK_WAIT_SHARE))
         self._writer: Writer | None = None
         self._writing = asyncio.Lock()
-        self._lease: tuple[Connection, Connections] | None = None  # while anything sent is under way
+        self._lease: Connections | None = None  # the writer's, while anything that was sent is under way
         self._landed: asyncio.Future[None] | None = None
         self._is_repeat_likely = False
         self.flights = Flights(acknowledged)
@@ -83,8 +83,8 @@ class Appender:
 
     def give_up(self) -> None:
         """Ends the connection of what was sent: all of it hears that it is lost."""
-        if self._lease is not None:
-            self._lease[0].terminate()
+        if self._lease is not None and self._writer is not None:
+            self._writer.connection.terminate()
 
     async def append(self, groups: Sequence[Group]) -> list[Outcome]:
         """Appends several groups in one commit. Has no end of its own: the caller has a deadline."""
@@ -130,19 +130,20 @@ class Appender:
             return None
 
     def _take_lease(self) -> Writer | None:
-        """The writer of what is under way, or one that is at hand."""
-        if self._lease is None and not self.flights:
-            self._lease = self._database.lease_at_hand(Role.WRITER, lock_timeout=self._lock_timeout_ms)
-        return None if self._lease is None else self._writer_on(self._lease[0])
+        """The writer, if its connection is at hand or at work for what was sent before."""
+        if self._lease is None and self._writer is not None and not self.flights:
+            connections = self._database.server.connections
+            if connections.lease_again(self._writer.connection):
+                self._lease = connections
+        return None if self._lease is None else self._writer
 
     def _landing(self) -> None:
         """Where nothing is under way any more the lease ends, and whoever waited for it goes on."""
         if self.flights:
             return
-        if self._lease is not None:
-            connection, connections = self._lease
+        if self._lease is not None and self._writer is not None:
+            self._lease.release(self._writer.connection)
             self._lease = None
-            connections.release(connection)
         if self._landed is not None and not self._landed.done():
             self._landed.set_result(None)
 

@@ -1,4 +1,5 @@
-"""Binary: values as PostgreSQL's binary format holds them (source: the send functions in src/backend/utils/adt).
+"""Binary: values as PostgreSQL's binary format holds them (source: the receive functions in its
+src/backend/utils/adt).
 
 framed  a value after its length, as it stands in a message and in an array
 array   dimensions (1), whether it holds NULL, the elements' type, how many, lower bound (1), framed elements

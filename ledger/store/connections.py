@@ -114,9 +114,14 @@ class Connections:
         finally:
             self.release(connection)
 
-    def at_hand(self, database: str, purpose: str) -> Connection | None:
-        """An idle connection where nobody waits for one: the way of nearly every lease."""
-        return self._at_hand(Key(database, purpose, asyncio.get_running_loop()))
+    def lease_again(self, connection: Connection) -> bool:
+        """Whether `connection`, used before, lies idle and nobody waits for one: then it is leased, and
+        whoever asked releases it."""
+        with self._lock:
+            is_free = connection in self._idle and not self._waiting and not connection.is_closed()
+            if is_free:
+                self._take_up(connection)
+            return is_free
 
     async def acquire(
         self, database: str, purpose: str, connect: Connect, *, hold: bool = False

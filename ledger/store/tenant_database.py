@@ -85,12 +85,6 @@ class TenantDatabase:
         with connections.leased(connection):
             yield connection
 
-    def lease_at_hand(self, role: Role, **settings: str) -> tuple[Connection, Connections] | None:
-        """As `lease`, where a connection lies idle and nobody waits for one; whoever gets it releases it."""
-        connections = self.server.connections
-        connection = connections.at_hand(self.name, self._purpose("lease", role, settings))
-        return None if connection is None else (connection, connections)
-
     async def hold(self, role: Role) -> "HeldConnection":
         """A connection for a session: its `close` gives it back, reset, to the next session."""
         return HeldConnection(*await self._acquire("session", role, {}, hold=True))

@@ -94,11 +94,11 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._asyncpg.connection_lost(exc)
-        lost = asyncpg.ConnectionDoesNotExistError("the connection was closed while a call was under way")
         while self._calls:
             call = self._calls.popleft()
-            # A server that hangs up says why, and then nothing more.
-            call.answered(call.answer if isinstance(call.answer, asyncpg.PostgresError) else lost)
+            # A server that hangs up may say why, and then nothing more.
+            why = f": {call.answer}" if isinstance(call.answer, asyncpg.PostgresError) else ""
+            call.answered(asyncpg.ConnectionDoesNotExistError(f"the connection ended during a call{why}"))
 
     def pause_writing(self) -> None:
         self._asyncpg.pause_writing()

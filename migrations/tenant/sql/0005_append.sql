@@ -34,12 +34,11 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, ledger, pg_temp SET plan_cache_mode = force_generic_plan
 AS $function$
 DECLARE
-    n     constant integer := cardinality(p_event_ids);
-    base  bigint;
-BEGIN
     -- The client may have switched this off for its session; what is acknowledged is durable.
-    PERFORM set_config('synchronous_commit', CASE WHEN p_flush THEN 'on' ELSE 'off' END, true);
-
+    durable constant text := set_config('synchronous_commit', CASE WHEN p_flush THEN 'on' ELSE 'off' END, true);
+    n       constant integer := cardinality(p_event_ids);
+    base    bigint;
+BEGIN
     UPDATE ledger.head AS h
        SET position = h.position + n,
            recorded_at = greatest(clock_timestamp(), h.recorded_at)
