@@ -71,7 +71,7 @@ class Appender:
             return False
 
         def landed(outcome: list[Outcome] | Exception) -> None:
-            self._is_repeat_likely = isinstance(outcome, asyncpg.UniqueViolationError)
+            self._is_repeat_likely |= isinstance(outcome, asyncpg.UniqueViolationError)
             self._landing()
             answered(self._typed(outcome) if isinstance(outcome, Exception) else outcome)
 

@@ -73,6 +73,9 @@ class Wire(asyncio.Protocol):
             self._heard(kind, data, at, until)
             at = until
         self._rest = data[at:]
+        if self._rest and not self._calls:  # the beginning of what asyncpg will hear the rest of
+            self._asyncpg.data_received(self._rest)
+            self._rest = b""
 
     def _heard(self, kind: int, data: bytes, at: int, until: int) -> None:
         if kind == _READY:
