@@ -17,6 +17,7 @@ from ledger.control.embedded import EmbeddedPostgres
 from ledger.store.append import SALT_BYTES
 from ledger.store.server import Connection
 from ledger.store.tenant_database import Role
+from tests.support.processes import children_of
 
 APPEND_UNFLUSHED = """
     SELECT position_
@@ -42,16 +43,6 @@ async def append_without_flush(connection: Connection, event: Event) -> int:
     said = (event.event_id, event.run_id, event.event_type, event.step_id, os.urandom(SALT_BYTES))
     position: int = await connection.fetchval(APPEND_UNFLUSHED, *said)
     return position
-
-
-def children_of(pid: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                    found.append(int(entry.name))
-    return found
 
 
 def kill_the_server(home: Path) -> None:

@@ -2,16 +2,16 @@
 
 import asyncio
 import os
-from collections import Counter
 from datetime import UTC, datetime
 from itertools import count
 
 import asyncpg
 import pytest
 
-from ledger import Event, Ledger, RecordedEvent, Settings, Tenant
+from ledger import Event, Ledger, Settings, Tenant
 from ledger.store.append import SALT_BYTES, Group, Outcome, encode_group
 from ledger.store.tenant_database import Role
+from tests.support.events import assert_gapless, everything
 
 FOLLOWING = """
     SELECT position_
@@ -23,18 +23,6 @@ FOLLOWING = """
 def fact(tenant: Tenant, run_id: str = "run-1", **more: object) -> Event:
     said = {"event_type": "step.started", "run_id": run_id, "step_id": "draft", **more}
     return Event.model_validate({"tenant_id": tenant.tenant_id, **said})
-
-
-async def stored(tenant: Tenant) -> list[RecordedEvent]:
-    return await tenant.store.read(0, 10_000)
-
-
-def assert_gapless(events: list[RecordedEvent]) -> None:
-    assert [event.position for event in events] == list(range(1, len(events) + 1))
-    versions: Counter[str] = Counter()
-    for event in events:
-        versions[event.run_id] += 1
-        assert event.version == versions[event.run_id]
 
 
 class Sent:
@@ -77,27 +65,27 @@ async def test_flights_are_recorded_in_the_order_of_sending_with_the_versions_th
     )
     outcomes = [outcome for answer in answers if isinstance(answer, list) for outcome in answer]
     told = [event for outcome in outcomes if isinstance(outcome, list) for event in outcome]
-    assert told == (await stored(tenant))[3:]
-    assert_gapless(await stored(tenant))
+    assert told == (await everything(tenant))[3:]
+    assert_gapless(await everything(tenant))
     [recorded] = await tenant.store.append([fact(tenant, "run-3")])
     assert recorded.version == 5
 
 
 async def test_behind_a_flight_that_is_refused_nothing_is_recorded(tenant: Tenant, sent: Sent) -> None:
-    [first, *_] = await stored(tenant)
+    [first, *_] = await everything(tenant)
     repeat = encode_group([fact(tenant, event_id=first.event_id), fact(tenant)])
     answers = await sent.send([repeat], [group(tenant, "run-1")], [group(tenant, "run-4", "run-2")])
     assert all(isinstance(answer, Exception) for answer in answers)
-    assert len(await stored(tenant)) == 3
+    assert len(await everything(tenant)) == 3
     await sent.tenant.store.append([fact(tenant), fact(tenant, "run-2"), fact(tenant, "run-4")])
-    assert_gapless(await stored(tenant))
+    assert_gapless(await everything(tenant))
 
 
 async def test_a_flight_that_counted_on_another_is_refused_where_a_rival_came_between(
     tenant: Tenant, sent: Sent, settings: Settings
 ) -> None:
     # As many events as the refused flight has, so that positions alone would not tell.
-    [first, *_] = await stored(tenant)
+    [first, *_] = await everything(tenant)
     repeat = encode_group([fact(tenant, event_id=first.event_id), fact(tenant)])
     async with await Ledger.open(settings) as another:
         rival = await another.tenant(tenant.tenant_id)
@@ -114,7 +102,7 @@ async def test_a_flight_that_counted_on_another_is_refused_where_a_rival_came_be
                 await asyncio.sleep(0.001)
         await held.close()
     assert all(isinstance(answer, Exception) for answer in sent.answers)
-    assert_gapless(await stored(tenant))
+    assert_gapless(await everything(tenant))
 
 
 async def test_what_follows_is_known_by_the_last_salt_and_nothing_else_will_do(tenant: Tenant) -> None:
@@ -127,7 +115,7 @@ async def test_what_follows_is_known_by_the_last_salt_and_nothing_else_will_do(t
             await writer.fetchval(FOLLOWING, salts[2], wrong)
         assert refused.value.sqlstate == "DA007"
     await writer.close()
-    assert_gapless(await stored(tenant))
+    assert_gapless(await everything(tenant))
     assert await tenant.store.head() == 2
 
 
@@ -140,8 +128,8 @@ async def test_unawaited_emits_keep_their_order_around_a_repeat(tenant: Tenant) 
     assert [outcome.event_id for outcome in outcomes] == [event.event_id for event in events]
     assert outcomes[100].position == outcomes[300].position == 1
     fresh = [event.event_id for event in events if event.event_id != recorded.event_id]
-    assert [event.event_id for event in await stored(tenant)] == [recorded.event_id, *fresh]
-    assert_gapless(await stored(tenant))
+    assert [event.event_id for event in await everything(tenant)] == [recorded.event_id, *fresh]
+    assert_gapless(await everything(tenant))
 
 
 async def test_every_value_arrives_as_it_was_said(tenant: Tenant) -> None:
@@ -156,7 +144,7 @@ async def test_every_value_arrives_as_it_was_said(tenant: Tenant) -> None:
     many = await tenant.emitter.emit_many(
         [Event.model_validate(event.model_dump(exclude={"event_id", "schema_version"})) for event in events]
     )
-    assert await stored(tenant) == recorded + many
+    assert await everything(tenant) == recorded + many
     for event, one, other in zip(events, recorded, many, strict=True):
         for name in ("run_id", "step_id", "attempt", "actor", "traceparent", "timestamp", "payload"):
             assert getattr(event, name) == getattr(one, name) == getattr(other, name), name
