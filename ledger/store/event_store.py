@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from ledger.contract.events import EVENT_TYPES, Event, RecordedEvent
+from ledger.contract.events import Event, RecordedEvent
 from ledger.errors import DaichoError
 from ledger.store.append import Group, Outcome, encode_group
 from ledger.store.appender import Appender
@@ -14,6 +14,7 @@ from ledger.store.flights import Answered
 from ledger.store.head_watcher import HeadWatcher
 from ledger.store.postgres_errors import store_error
 from ledger.store.reader import Reader
+from ledger.store.recorded import recorded_event
 from ledger.store.statements import load_statements
 from ledger.store.subscription import Pages, Subscription, Wanted
 from ledger.store.tenant_database import TenantDatabase
@@ -22,27 +23,6 @@ from ledger.store.wakeup import Announcer, Silence
 _SQL = load_statements("ledger.store", "queries.sql")
 MAX_POSITION = 2**63 - 1
 READ_LIMIT_MAX = 10_000
-
-
-def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
-    """A row of the read statements as a RecordedEvent."""
-    event_type = row[4]
-    return RecordedEvent(
-        row[0],
-        row[1],
-        row[2],
-        row[3],
-        EVENT_TYPES.get(event_type, event_type),
-        tenant_id,
-        row[5],
-        row[6],
-        row[7],
-        row[8],
-        row[9],
-        row[10],
-        row[11],
-        row[12],
-    )
 
 
 class EventStore:

@@ -15,7 +15,7 @@ from ledger.contract.errors import ErrorCategory
 from ledger.contract.event_type import EventType
 from ledger.contract.events import RecordedEvent
 from ledger.errors import InvalidSearch
-from ledger.store.event_store import recorded_event
+from ledger.store.recorded import recorded_event
 from ledger.store.statements import load_statements
 from projections.audit.answers import Answer
 from projections.audit.points import Point
