@@ -19,7 +19,7 @@ from projections.audit.points import NOW, Point
 from projections.audit.sql import SQL
 from projections.fold import IN_GRAPH_STATE, GraphStateFold
 
-_READ_STREAM = load_statements("ledger.store", "queries.sql")["read_stream"]
+_SQL = load_statements("ledger.store", "queries.sql")
 PAGE_EVENTS = 5_000
 
 
@@ -51,8 +51,17 @@ class RunReader:
     ) -> AsyncIterator[list[RecordedEvent]]:
         """The run's events in order. Raises RunNotFound where it has none, PositionNotReached where it
         has none up to `point`, or the point lies beyond the head."""
-        async for rows in self._rows(_READ_STREAM, run_id, point, page_events):
+        async for rows in self._rows(_SQL["read_stream"], run_id, point, page_events):
             yield [recorded_event(self.tenant.tenant_id, row) for row in rows]
+
+    async def told(
+        self, run_id: str, point: Point = NOW
+    ) -> AsyncIterator[tuple[list[Any], dict[int, RecordedEvent]]]:
+        """What a timeline tells of the run's events, in order, a page at a time, and the records of the
+        erasures of those that are erased, by their positions. Raises as `pages` does."""
+        async for rows in self._rows(SQL["read_for_timeline"], run_id, point, PAGE_EVENTS):
+            erased = [row["position"] for row in rows if row["payload"] is None]
+            yield rows, await self._erasures_at(erased) if erased else {}
 
     async def _rows(
         self, statement: str, run_id: str, point: Point, page_rows: int, *wanted: Any
@@ -81,6 +90,11 @@ class RunReader:
 
     async def erasures(self, events: list[RecordedEvent]) -> dict[int, RecordedEvent]:
         return await erasures_of(self.tenant.reader, events)
+
+    async def _erasures_at(self, positions: list[int]) -> dict[int, RecordedEvent]:
+        tenant = self.tenant
+        rows = await tenant.reader.fetch(_SQL["read_positions"], positions, doing="reading erased events")
+        return await self.erasures([recorded_event(tenant.tenant_id, row) for row in rows])
 
     async def position_of(self, point: Point, run_id: str | None = None) -> int | None:
         """The last position that the point takes in; None for now. Raises PositionNotReached."""
