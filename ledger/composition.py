@@ -110,9 +110,7 @@ class Ledger:
         """A handle that nobody projects and nobody closes but its maker: for a tenant that is none yet."""
         reader = await Reader.open(database, connections_max=self.settings.reader_connections_max)
         blobs = self.blobs.store(record.blob_prefix)
-        return Tenant(
-            database, reader, blobs, self._limits(), self.llm, self._wakeups, record.former_ids
-        )
+        return Tenant(database, reader, blobs, self._limits(), self.llm, self._wakeups, record.former_ids)
 
     async def release(self, tenant_id: str) -> None:
         """Closes the tenant's handle, where there is one; whoever has it meets a closed one."""

@@ -60,9 +60,7 @@ class Settings(BaseSettings):
     minio_bucket: str = Field(default="seo-gen-artifacts", validation_alias="MINIO_BUCKET")
     minio_region: str | None = Field(default=None, validation_alias="MINIO_REGION")
     minio_ca_file: Path | None = Field(default=None, validation_alias="MINIO_CA_FILE")
-    minio_connections_max: int = Field(
-        default=32, ge=1, le=1_000, validation_alias="MINIO_CONNECTIONS_MAX"
-    )
+    minio_connections_max: int = Field(default=32, ge=1, le=1_000, validation_alias="MINIO_CONNECTIONS_MAX")
     minio_object_lock: Literal["governance", "compliance"] | None = Field(
         default=None, validation_alias="MINIO_OBJECT_LOCK"
     )

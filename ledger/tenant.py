@@ -17,7 +17,7 @@ from ledger.control.llm import LlmCatalogue
 from ledger.emitter import EmitterLimits, EventEmitter
 from ledger.errors import InvalidName, RunNotStarted, TenantMismatch
 from ledger.failures import Classifier
-from ledger.prompt_packing import PromptPacks
+from ledger.prompts.packing import PromptPacks
 from ledger.runs import Recording, Run, Step, record_run, record_step
 from ledger.store.blob_fences import BlobFences
 from ledger.store.erasure import erase_payload

@@ -69,9 +69,7 @@ async def overdue_attempts(
     return [Overdue(*row) for row in rows]
 
 
-async def seconds_to_next_overdue(
-    reader: Reader, *, grace_seconds: float = GRACE_SECONDS
-) -> float | None:
+async def seconds_to_next_overdue(reader: Reader, *, grace_seconds: float = GRACE_SECONDS) -> float | None:
     """Until the next of the attempts that run now would be overdue, negative where one is; None where none
     can be."""
     found: float | None = await reader.fetchval(
@@ -92,4 +90,3 @@ async def mark_lost(store: EventStore, overdue: Sequence[Overdue]) -> list[Recor
         except (VersionConflict, EventConflict):
             continue
     return recorded
-

@@ -315,4 +315,3 @@ def from_record(row_type: type[Row], record: Any) -> Any:
 
 def json_text(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-

@@ -68,9 +68,7 @@ def _standing(tenant_id: str, projection: Projection[Any], row: Any) -> Standing
     )
 
 
-def _state(
-    tenant_id: str, projection: Projection[Any], row: Any, lag: int
-) -> tuple[State, str | None]:
+def _state(tenant_id: str, projection: Projection[Any], row: Any, lag: int) -> tuple[State, str | None]:
     anew = f"daicho rebuild -t {tenant_id} --projection {projection.name}"
     if row["position"] is None:
         return "not_made", f"daicho follow -t {tenant_id}"

@@ -21,9 +21,7 @@ def path(tenant: Tenant, name: str = "output.json", run: str = "run", step: str 
 async def blob_files(ledger: Ledger, tenant: Tenant) -> set[Path]:
     """The files of this tenant's blobs; other tests write beside them."""
     [prefix] = [
-        record.blob_prefix
-        for record in await ledger.tenants.list()
-        if record.tenant_id == tenant.tenant_id
+        record.blob_prefix for record in await ledger.tenants.list() if record.tenant_id == tenant.tenant_id
     ]
     root = ledger.settings.home / "blobs"
     return {file for file in root.rglob("*") if prefix in file.parts and file.is_file()}

@@ -115,8 +115,6 @@ class FilesystemRoot:
     def _put_together(self, puts: Sequence[Put]) -> None:
         put_together(puts, self.root, self._durable_folders.update)
 
-
-
     def _prepare(self) -> None:
         for folder in [*reversed(self.root.parents), self.root]:
             new = durable.make_folder(folder)

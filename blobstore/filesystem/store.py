@@ -228,9 +228,7 @@ class FilesystemBlobStore:
         """The blob's bytes, proven by the last."""
         yield from proven(self._part(path, digest, 0, None), digest, partial(self._corrupt, path, digest))
 
-    def _part(
-        self, path: Path, digest: Digest, start: int, stop: int | None
-    ) -> Generator[bytes, None, None]:
+    def _part(self, path: Path, digest: Digest, start: int, stop: int | None) -> Generator[bytes, None, None]:
         try:
             yield from files.read(path, start, stop)
         except FileNotFoundError:

@@ -21,6 +21,7 @@ from blobstore.errors import (
 TROUBLE = (MinioException, HTTPError, ParseError, UnicodeDecodeError)
 """What a call of the SDK raises when it fails. The last two: a broken answer, which it decodes unguarded."""
 
+
 class BadAnswer(MinioException):
     """A success that tells of a failure; the message says which."""
 

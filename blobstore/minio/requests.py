@@ -29,9 +29,7 @@ def put(
     checksum = base64.b64encode(bytes.fromhex(digest)).decode()
     sent: Headers = {"Content-Type": "application/octet-stream", CHECKSUM: checksum, HASH: digest, **headers}
     try:
-        answer = client._execute(
-            "PUT", bucket, key, body=cast(bytes, body), headers=sent, no_body_trace=True
-        )
+        answer = client._execute("PUT", bucket, key, body=cast(bytes, body), headers=sent, no_body_trace=True)
     except S3Error as error:
         if error.code != "PreconditionFailed":
             raise
@@ -74,5 +72,3 @@ def part_bytes_for(size: int) -> int:
     """How large the parts of a body are, so that it has PARTS_MAX at most."""
     mib = 1 << 20
     return max(PART_BYTES, -(-size // PARTS_MAX // mib) * mib)
-
-

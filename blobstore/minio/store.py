@@ -90,9 +90,7 @@ class MinioBlobStore:
     async def verify(self, digest: Digest) -> int:
         """See BlobStore.verify. Downloads the blob."""
         blob_key(self._prefix, digest)
-        return await self._connection.call(
-            lambda client: sum(map(len, self._objects.whole(client, digest)))
-        )
+        return await self._connection.call(lambda client: sum(map(len, self._objects.whole(client, digest))))
 
     async def presign(
         self,

@@ -61,9 +61,7 @@ class Writing:
 
     async def _send_parts(self, body: Body) -> None:
         bucket, key = self._objects.bucket, self._objects.key(body.digest)
-        upload_id = await self._connection.call(
-            lambda client: requests.begin_upload(client, bucket, key)
-        )
+        upload_id = await self._connection.call(lambda client: requests.begin_upload(client, bucket, key))
         try:
             parts = await self._sent_parts(body, key, upload_id)
             completed = await self._connection.call(
@@ -109,8 +107,6 @@ class Writing:
             # A part under way in its thread must end before the upload is aborted, or it would outlive it.
             ended.set()
             await asyncio.wait(sending)
-
-
 
 
 def _require_size(size: int) -> None:

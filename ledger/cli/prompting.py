@@ -10,10 +10,11 @@ from ledger.cli import render
 from ledger.cli.running import json_option, open_tenant, out, print_json, runs_async, tenant_option
 from ledger.control.audit import this_actor
 from ledger.errors import InvalidName, PromptPackConflict, PromptPackUnchanged
-from ledger.prompt_diff import changes_between
-from ledger.prompt_files import PromptTexts, read_prompt_folder
-from ledger.prompt_packing import PromptPacks
-from ledger.prompts import PromptPack, check_pack_id
+from ledger.prompts import PromptPack
+from ledger.prompts.diff import changes_between
+from ledger.prompts.files import PromptTexts, read_prompt_folder
+from ledger.prompts.loading import check_pack_id
+from ledger.prompts.packing import PromptPacks
 
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 

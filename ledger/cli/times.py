@@ -14,9 +14,7 @@ class AwareTime(click.ParamType[datetime]):
 
     name = "time"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
             return datetime.fromisoformat(str(value)).astimezone()
         except (ValueError, OverflowError):
@@ -28,9 +26,7 @@ class TimeOrAge(AwareTime):
 
     name = "time|age"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         age = _AGE.fullmatch(str(value))
         if age is None:
             return super().convert(value, param, ctx)

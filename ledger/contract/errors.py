@@ -54,7 +54,5 @@ class StepFailure(Exception):
         return (_rebuild_failure, (self.message, self.category, self.details))
 
 
-def _rebuild_failure(
-    message: str, category: ErrorCategory, details: dict[str, Any] | None
-) -> StepFailure:
+def _rebuild_failure(message: str, category: ErrorCategory, details: dict[str, Any] | None) -> StepFailure:
     return StepFailure(message, category=category, details=details)

@@ -110,4 +110,3 @@ async def _of_tenant(tenant: TenantRecord, servers: DatabaseServers) -> list[Fin
         fix = f"`daicho tenant suspend {whose}` keeps them out"
         found.append(Finding("fence", "it is suspended, and its writers are let in", fix, whose))
     return found
-

@@ -126,9 +126,7 @@ class _Named:
                 )
 
 
-async def _write_log(
-    archive: ArchiveWriter, connection: Connection, upto: int, progress: Progress
-) -> _Named:
+async def _write_log(archive: ArchiveWriter, connection: Connection, upto: int, progress: Progress) -> _Named:
     named = _Named(set(), set())
     async for rows in read_events(connection, 0, upto):
         name = f"events/{rows[0][0]:012d}.jsonl.gz"

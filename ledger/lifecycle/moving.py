@@ -137,9 +137,7 @@ def _moving_elsewhere(tenant_id: str, to: str) -> TenantBusy:
     )
 
 
-async def _move_of(
-    ledger: Ledger, record: TenantRecord, operation: Operation, progress: Progress
-) -> _Move:
+async def _move_of(ledger: Ledger, record: TenantRecord, operation: Operation, progress: Progress) -> _Move:
     source, target = [
         record.database_on(await ledger.tenants.servers.get(operation.state[end])) for end in ("from", "to")
     ]
@@ -188,9 +186,7 @@ async def _switch(move: _Move, reason: str | None) -> tuple[float, int]:
     return asyncio.get_running_loop().time() - begin, head
 
 
-async def _take_back(
-    move: _Move, action: str, *, by: str | None = None, reason: str | None = None
-) -> None:
+async def _take_back(move: _Move, action: str, *, by: str | None = None, reason: str | None = None) -> None:
     if move.operation.step != "claiming":  # what is there before that step is somebody else's
         await drop_database(move.target)
     if move.operation.state["was"] == "active":
@@ -220,9 +216,7 @@ async def _compare_log(move: _Move, *, also_erased_after: int | None = None) -> 
     source, target = await _both(move, Role.READER, Role.OWNER)
     try:
         head = await head_of_database(move.target)
-        erased = (
-            [] if also_erased_after is None else await erased_positions(target, also_erased_after, head)
-        )
+        erased = [] if also_erased_after is None else await erased_positions(target, also_erased_after, head)
         for first, last in _ranges(head):
             if (first, last) in move.compared and not any(first < position <= last for position in erased):
                 continue

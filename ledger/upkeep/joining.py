@@ -19,9 +19,7 @@ class Pair(Generic[T]):
     blob: BlobStat | None
 
 
-async def joined(
-    said: Iterable[tuple[Digest, T]], listed: AsyncIterator[BlobStat]
-) -> AsyncIterator[Pair[T]]:
+async def joined(said: Iterable[tuple[Digest, T]], listed: AsyncIterator[BlobStat]) -> AsyncIterator[Pair[T]]:
     """Both must be in the order of digests, each digest once. Raises ListingOutOfOrder where the store's is
     not: what is listed too late would look like garbage."""
     mine = iter(said)

@@ -55,9 +55,7 @@ class RunState:
 
     def the_run(self, event: RecordedEvent) -> RunRow:
         if self.run is None:
-            self.run = RunRow(
-                self.run_id, first_position=event.position, first_recorded_at=event.recorded_at
-            )
+            self.run = RunRow(self.run_id, first_position=event.position, first_recorded_at=event.recorded_at)
         return self.run
 
     def step(self, event: RecordedEvent) -> StepRow:

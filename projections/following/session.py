@@ -121,9 +121,7 @@ class TenantFollower:
             if projector.stopped is not None:
                 self._stopped_until[projector.projection.name] = self._now() + STOPPED_SECONDS
 
-    async def _until_idle(
-        self, store: EventStore, reader: Reader, projectors: Sequence[Projector]
-    ) -> None:
+    async def _until_idle(self, store: EventStore, reader: Reader, projectors: Sequence[Projector]) -> None:
         began = self._now()
         while True:
             self._stirred.clear()  # what comes from now on is seen by the projectors, or stirs again

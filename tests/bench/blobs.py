@@ -265,7 +265,6 @@ async def measure_s3_calls(
         await at_once(count, running, get_rusty)
 
 
-
 def print_s3(report: Report) -> None:
     for name in ("4 KiB, 1 at once", f"4 KiB, {THREADS} at once", "64 MiB, 1 at once"):
         for verb in ("put", "get"):

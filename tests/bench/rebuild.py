@@ -97,9 +97,7 @@ async def main() -> None:
                     await measure_size(ledger, postgres, events, options, report)
                 _show(report, options.events)
                 if options.undisturbed:
-                    await undisturbed.measure(
-                        ledger, options.events[0], options.undisturbed, options.rate
-                    )
+                    await undisturbed.measure(ledger, options.events[0], options.undisturbed, options.rate)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -128,4 +128,3 @@ async def test_a_bucket_that_cannot_lock_is_told_before_anything_is_written(buck
 def test_what_is_no_lock_is_refused(mode: str, days: int) -> None:
     with pytest.raises(BlobStoreMisconfigured, match="governance or compliance"):
         ObjectLock(mode, days)  # type: ignore[arg-type]
-

@@ -50,9 +50,12 @@ def checksum_told(bucket: Bucket) -> bool:
     right = base64.b64encode(bytes.fromhex(digest_of(BODY))).decode()
     put(bucket, "told", x_amz_checksum_sha256=right)
     asked = {"x-amz-checksum-mode": "ENABLED"}
-    return bucket.client._execute("HEAD", bucket.name, "told", headers=asked).headers.get(
-        "x-amz-checksum-sha256"
-    ) == right
+    return (
+        bucket.client._execute("HEAD", bucket.name, "told", headers=asked).headers.get(
+            "x-amz-checksum-sha256"
+        )
+        == right
+    )
 
 
 def lock(bucket: Bucket) -> bool:

@@ -40,9 +40,7 @@ finite_floats = st.floats(allow_nan=False, allow_infinity=False)
 json_scalars = st.one_of(st.none(), st.booleans(), integers_64, finite_floats, storable_text)
 json_values = st.recursive(
     json_scalars,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(storable_text, inner, max_size=3)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(storable_text, inner, max_size=3)),
     max_leaves=8,
 )
 json_objects = st.dictionaries(storable_text, json_values, max_size=4)

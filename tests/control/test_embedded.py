@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from ledger.control.embedded.binaries import Binaries
 from ledger.control.embedded.layout import Layout
 from ledger.control.embedded.locks import LockFile
 from ledger.errors import EmbeddedServerError
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it changes users")
@@ -124,13 +124,6 @@ def connects(path: Path) -> bool:
         except PermissionError:
             return False
         return True
-
-
-def wait_until(happens: Callable[[], object], seconds: float = 10) -> None:
-    ends = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < ends, "it did not happen"
-        time.sleep(0.002)
 
 
 # A first start

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,27 +25,9 @@ from ledger.errors import (
     TenantMismatch,
 )
 from ledger.store.append import Group, Outcome
+from tests.support.events import assert_gapless, everything, fact
 
 CHILD = Path(__file__).with_name("emitting_child.py")
-
-
-def fact(tenant: Tenant, run_id: str = "run", **payload: object) -> Event:
-    return Event(event_type="run.succeeded", tenant_id=tenant.tenant_id, run_id=run_id, payload=payload)
-
-
-async def everything(tenant: Tenant) -> list[RecordedEvent]:
-    events: list[RecordedEvent] = []
-    while batch := await tenant.store.read(len(events), 10_000):
-        events += batch
-    return events
-
-
-def assert_gapless(events: list[RecordedEvent]) -> None:
-    assert [event.position for event in events] == list(range(1, len(events) + 1))
-    versions: Counter[str] = Counter()
-    for event in events:
-        versions[event.run_id] += 1
-        assert event.version == versions[event.run_id]
 
 
 async def test_200_tasks_emitting_to_3_tenants_lose_nothing_and_leave_no_gap(ledger: Ledger) -> None:
@@ -287,7 +268,7 @@ async def test_a_sender_that_is_stopped_between_two_tries_leaves_nobody_waiting(
     await asyncio.sleep(0.02)  # in the pause after the first try
     assert emitter._sender is not None
     emitter._sender.cancel()
-    outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
     assert all(isinstance(outcome, StoreUnavailable | EmitterClosed) for outcome in outcomes)
 
 

@@ -2,34 +2,14 @@
 true of them afterwards, whatever happened meanwhile."""
 
 import asyncio
-from collections import Counter
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from ledger import Event, RecordedEvent, Tenant
+from ledger import RecordedEvent, Tenant
+from tests.support.events import assert_gapless, everything, fact
 
 SECONDS_MAX = 90.0
-
-
-def fact(tenant: Tenant, run_id: str = "run", **payload: object) -> Event:
-    return Event(event_type="run.succeeded", tenant_id=tenant.tenant_id, run_id=run_id, payload=payload)
-
-
-async def everything(tenant: Tenant) -> list[RecordedEvent]:
-    events: list[RecordedEvent] = []
-    while batch := await tenant.store.read(len(events), 10_000):
-        events += batch
-    return events
-
-
-def assert_gapless(events: list[RecordedEvent]) -> None:
-    assert [event.position for event in events] == list(range(1, len(events) + 1))
-    versions: Counter[str] = Counter()
-    for event in events:
-        versions[event.run_id] += 1
-        assert event.version == versions[event.run_id]
-    assert len({event.event_id for event in events}) == len(events)
 
 
 class Load:

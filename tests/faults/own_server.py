@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,8 @@ from pathlib import Path
 from ledger.control.embedded import EmbeddedPostgres
 from ledger.control.embedded.layout import Layout
 from ledger.control.embedded.locks import LockFile
+from tests.support.processes import children_of
+from tests.support.waiting import eventually, wait_until
 
 SECONDS_MAX = 60.0
 
@@ -35,9 +36,7 @@ class OwnServer:
         """The postmaster gets `how`; somebody starts it again after a pause."""
         ended = self.postmaster
         os.kill(ended, how)
-        async with asyncio.timeout(SECONDS_MAX):
-            while not self.is_vacant():
-                await asyncio.sleep(0.02)
+        await eventually(self.is_vacant, SECONDS_MAX)
         await asyncio.sleep(pause_seconds)
         await asyncio.to_thread(self.start)
         assert self.postmaster != ended
@@ -55,14 +54,14 @@ class OwnServer:
         """As when the power fails: no process of it gets to write another byte."""
         postmaster = self.postmaster
         os.kill(postmaster, signal.SIGSTOP)
-        for child in _children_of(postmaster):
+        for child in children_of(postmaster):
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         os.kill(postmaster, signal.SIGKILL)
 
     def hold_wal_writer(self) -> None:
         """From here on only those flush who ask for it."""
-        for child in _children_of(self.postmaster):
+        for child in children_of(self.postmaster):
             if b"walwriter" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(child, signal.SIGSTOP)
                 return
@@ -73,7 +72,7 @@ class OwnServer:
         if self.layout.server_lock.exists() and not self.is_vacant():
             with suppress(FileNotFoundError, ProcessLookupError):
                 self.crash()
-            _wait_until(self.is_vacant)
+            wait_until(self.is_vacant, SECONDS_MAX)
         for claim in self._claims:
             claim.close()
 
@@ -97,19 +96,3 @@ def own_server(home: Path, settings: Mapping[str, str] | None = None) -> Iterato
         yield server
     finally:
         server.close()
-
-
-def _children_of(pid: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                    found.append(int(entry.name))
-    return found
-
-
-def _wait_until(holds: object) -> None:
-    deadline = time.monotonic() + SECONDS_MAX
-    while not holds() and time.monotonic() < deadline:  # type: ignore[operator]
-        time.sleep(0.02)

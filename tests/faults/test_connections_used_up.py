@@ -8,10 +8,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from ledger import Ledger, Settings, Tenant
+from ledger import Ledger, Settings
 from ledger.errors import StoreUnavailable
-from tests.faults.load import assert_gapless, everything, fact
 from tests.faults.own_server import OwnServer, own_server
+from tests.support.events import assert_gapless, eventually_emitted, everything, fact
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_without_a_connection_an_emit_fails_at_its_deadline_and_works_when
             await tenant.emitter.emit(event)
         with pytest.raises(StoreUnavailable, match=r"too many clients.*Retrying may help"):
             await tenant.store.head()
-    recorded = await eventually(tenant, event)
+    recorded = await eventually_emitted(tenant, event)
     assert recorded == 1
     assert [stored.event_id for stored in await everything(tenant)] == [event.event_id]
 
@@ -93,13 +93,3 @@ async def test_a_subscriber_without_a_connection_waits_for_one(server: OwnServer
             assert not first.done()
             await let_go(taken, 0)
             assert await asyncio.wait_for(first, 60) == recorded
-
-
-async def eventually(tenant: Tenant, event: object) -> int:
-    """The server may still be counting connections that were just given up."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return (await tenant.emitter.emit(event)).position  # type: ignore[arg-type]
-            except StoreUnavailable:
-                await asyncio.sleep(0.1)

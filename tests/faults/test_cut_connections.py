@@ -11,8 +11,8 @@ import pytest
 from ledger import Event, Ledger, RecordedEvent, Settings, Tenant
 from ledger.errors import StoreUnavailable
 from ledger.store import reader
-from tests.faults.load import assert_gapless, everything, fact
 from tests.faults.proxy import Moment, Proxy
+from tests.support.events import assert_gapless, everything, fact
 
 LONE, NEW, CAREFUL = "append_event_v1", "append_events_v2", "append_events_v1"
 CONTENDED = "append_contended_v2"

@@ -8,8 +8,9 @@ import pytest
 
 from ledger import Ledger, Settings, Tenant
 from ledger.store.server import DatabaseServer
-from tests.faults.load import everything, fact
 from tests.faults.own_server import OwnServer
+from tests.support.events import everything, fact
+from tests.support.waiting import eventually
 
 OFF = {
     "database": 'ALTER DATABASE "{database}" SET synchronous_commit = off',
@@ -68,8 +69,7 @@ async def test_every_acknowledged_event_survives_the_crash_though_the_client_gav
         acknowledged = await acknowledged_by(tenant, rival)
         await write_as_a_witness(ledger.server)
         server.crash()
-        while not server.is_vacant():
-            await asyncio.sleep(0.02)
+        await eventually(server.is_vacant, 60)
         await asyncio.to_thread(server.start)
 
         superuser = await ledger.server.connect()

@@ -15,8 +15,9 @@ import pytest
 
 from ledger import Event, Ledger, RecordedEvent, Settings, Tenant
 from ledger.errors import EmbeddedServerError, StoreUnavailable
-from tests.faults.load import assert_gapless, everything, fact
 from tests.faults.own_server import OwnServer, own_server
+from tests.support.events import assert_gapless, everything, fact
+from tests.support.waiting import eventually
 
 DISK_MIB = 512
 LARGE = "x" * 60_000
@@ -122,9 +123,7 @@ async def test_a_server_that_ended_because_its_wal_was_full_goes_on_when_it_is_s
     acknowledged = [await acme.emitter.emit(fact(acme, n="before"))]
     patient = Settings(home=server.home, projection="external")
     doubtful = await fill_the_wal(disk, acme, server, acknowledged)
-    async with asyncio.timeout(60):
-        while not server.is_vacant():
-            await asyncio.sleep(0.02)
+    await eventually(server.is_vacant, 60)
 
     # What users see: an open ledger says that the server is away, one that is being opened says why.
     with pytest.raises(StoreUnavailable, match="Retrying may help"):

@@ -10,7 +10,7 @@ import pytest
 
 from ledger import Ledger, RecordedEvent, Settings, Tenant
 from ledger.errors import StoreUnavailable
-from tests.faults.load import assert_gapless, everything, fact
+from tests.support.events import assert_gapless, everything, fact
 
 STUCK = """SELECT count(*) FROM pg_stat_activity
             WHERE datname = $1 AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()"""

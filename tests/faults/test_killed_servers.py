@@ -8,10 +8,12 @@ import signal
 import asyncpg
 import pytest
 
-from ledger import Event, Ledger, Settings, Tenant
+from ledger import Ledger, Settings, Tenant
 from ledger.errors import StoreUnavailable
-from tests.faults.load import Load, everything, fact
+from tests.faults.load import Load
 from tests.faults.own_server import OwnServer
+from tests.support.events import eventually_emitted, everything, fact
+from tests.support.waiting import eventually
 
 WRITERS = "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND query LIKE '%append%'"
 TERMINATE = f"SELECT count(pg_terminate_backend(pid)) FROM ({WRITERS}) AS writers"
@@ -90,24 +92,13 @@ async def test_while_the_server_is_away_each_emit_fails_at_its_deadline_and_late
         assert "Retrying may help" in str(outcomes[0])
         with pytest.raises(StoreUnavailable, match="Retrying may help"):
             await tenant.store.head()
-        while not server.is_vacant():
-            await asyncio.sleep(0.02)
+        await eventually(server.is_vacant, 60)
         await asyncio.to_thread(server.start)
 
         recorded = await eventually_emitted(tenant, event)
 
         assert recorded == 2
         assert [stored.event_id for stored in await everything(tenant)][1:] == [event.event_id]
-
-
-async def eventually_emitted(tenant: Tenant, event: Event) -> int:
-    """As a caller with patience does: the same event again after each StoreUnavailable."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return (await tenant.emitter.emit(event)).position
-            except StoreUnavailable:
-                await asyncio.sleep(0.1)
 
 
 @pytest.mark.torture
@@ -133,8 +124,7 @@ async def test_many_power_cuts_under_load_take_away_nothing_that_anybody_was_tol
         for _ in range(8):
             await load.more(200)
             server.crash()
-            while not server.is_vacant():
-                await asyncio.sleep(0.02)
+            await eventually(server.is_vacant, 60)
             await asyncio.to_thread(server.start)
         await load.stop_and_check()
 

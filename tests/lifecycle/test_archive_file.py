@@ -157,9 +157,7 @@ def flip(at: int) -> Callable[[bytes], bytes]:
         lambda data: data.replace(b"SHA256SUMS", b"sha256sums"),
     ],
 )
-async def test_a_damaged_archive_is_refused_whole(
-    tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
+async def test_a_damaged_archive_is_refused_whole(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = await written(tmp_path / "acme.tar")
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ArchiveDamaged):

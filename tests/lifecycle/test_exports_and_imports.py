@@ -269,5 +269,3 @@ async def test_events_of_other_types_come_along(ledger: Ledger, filled: Tenant, 
     new = new_id()
     await import_tenant(ledger, archive, new)
     assert await log_rows((await ledger.tenant(new)).database) == await log_rows(filled.database)
-
-

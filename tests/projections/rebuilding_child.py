@@ -1,6 +1,6 @@
 """A process that rebuilds with two workers and stops for ever at a given point, having said so.
 
-    python rebuilding_child.py HOME TENANT POINT
+python rebuilding_child.py HOME TENANT POINT
 """
 
 import asyncio

@@ -199,7 +199,7 @@ async def test_a_second_rebuild_at_once_is_refused(
     task = asyncio.create_task(rebuild(projected))
     await pause.reached.wait()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(RebuildRunning):
             await rebuild(projected)
 
@@ -215,7 +215,7 @@ async def test_appends_go_on_meanwhile_and_are_projected_afterwards(
     task = asyncio.create_task(rebuild(projected))
     await pause.reached.wait()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await busy_run(projected, "run-3")
         recorded = await busy_run(projected, "run-meanwhile")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import InvalidPromptPack
-from ledger.prompt_files import (
+from ledger.prompts.files import (
     PromptFile,
     parse_prompt_file,
     prompt_file_text,

@@ -19,9 +19,9 @@ from ledger.errors import (
     PromptPackRetired,
     VersionConflict,
 )
-from ledger.prompt_decisions import PromptPackDecisions
-from ledger.prompt_files import PromptTexts
 from ledger.prompts import PromptPack
+from ledger.prompts.decisions import PromptPackDecisions
+from ledger.prompts.files import PromptTexts
 from ledger.store.recorder import InvalidStoredEvent
 from projections import Projector, rebuild, verify
 

@@ -374,9 +374,7 @@ async def test_any_failure_can_be_recorded(tenant: Tenant, raised: Exception) ->
 async def test_a_success_that_cannot_be_recorded_is_a_failure_that_is(tenant: Tenant) -> None:
     with pytest.raises(InvalidEvent, match="too large"):
         async with tenant.run("run", prompt_pack=MOCK) as run, run.step("draft") as step:
-            step.report(
-                ValidationReport(validator="v" * 70_000, passed=True, checked_at=datetime.now(UTC))
-            )
+            step.report(ValidationReport(validator="v" * 70_000, passed=True, checked_at=datetime.now(UTC)))
     assert await story(tenant) == ["run.started", "step.started", "step.failed", "run.failed"]
     assert (await error_of(tenant)).category is ErrorCategory.NON_RETRYABLE
 

@@ -15,7 +15,6 @@ GAPS: dict[str, dict[str, str]] = {
     "swift": {
         CHECKSUM_TOLD: "s3api checks the header and does not keep it",
         LOCK: "s3api answers NotImplemented: Swift has no object lock",
-
     },
     "ceph": {
         CHECKSUM_CHECKED: "radosgw 16 passes over the header; it checks x-amz-content-sha256 and Content-MD5",

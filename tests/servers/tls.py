@@ -1,7 +1,7 @@
 """TLS in front of a plain server: a certificate of our own authority, and a relay that ends TLS with it.
 
-    authority = Authority(folder)
-    async with tls_relay("127.0.0.1:9000", authority.issue("localhost")) as port: ...
+authority = Authority(folder)
+async with tls_relay("127.0.0.1:9000", authority.issue("localhost")) as port: ...
 """
 
 import asyncio

@@ -17,6 +17,7 @@ from ledger.control.embedded import EmbeddedPostgres
 from ledger.store.append import encode_event, new_arguments
 from ledger.store.server import Connection
 from ledger.store.tenant_database import Role
+from tests.support.processes import children_of
 
 APPEND_UNFLUSHED = (
     "SELECT position_ FROM ledger.append_events_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12, false)"
@@ -39,16 +40,6 @@ async def append_without_flush(connection: Connection, event: Event) -> int:
     """What append_contended_v2 has done between its two commits."""
     position: int = await connection.fetchval(APPEND_UNFLUSHED, *new_arguments([encode_event(event)], [-1]))
     return position
-
-
-def children_of(pid: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                    found.append(int(entry.name))
-    return found
 
 
 def kill_the_server(home: Path) -> None:

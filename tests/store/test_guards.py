@@ -126,7 +126,6 @@ STATEMENTS = {
 }  # fmt: skip
 
 
-
 def expected() -> dict[str, dict[str, str]]:
     """Verb -> role -> what becomes of it."""
     roles, *rows = (line for line in MATRIX.splitlines() if line.strip())

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +16,7 @@ from ledger.store.append import append_arguments, encode_group
 from ledger.store.reader import Reader
 from ledger.store.subscription import Subscription
 from ledger.store.tenant_database import Role
+from tests.support.waiting import eventually
 
 APPEND = "SELECT * FROM ledger.append_events_v1($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)"
 
@@ -52,12 +52,6 @@ async def emit(tenant: Tenant, count: int = 1, run_id: str = "run") -> list[Reco
 async def take(events: Subscription, count: int, seconds: float = 20) -> list[RecordedEvent]:
     async with asyncio.timeout(seconds):
         return [await anext(events) for _ in range(count)]
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 # In order and once
@@ -250,7 +244,7 @@ async def test_closing_a_subscription_ends_its_consumer_who_waits(tenant: Tenant
     await eventually(lambda: len(seen) == 2)
     await events.aclose()
     await events.aclose()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await following
     await emit(tenant)
     with pytest.raises(StopAsyncIteration):

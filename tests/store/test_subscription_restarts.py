@@ -14,6 +14,7 @@ from ledger import Event, Ledger, Settings, Tenant
 from ledger.control.embedded import EmbeddedPostgres
 from ledger.control.embedded.layout import Layout
 from ledger.control.embedded.locks import LockFile
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -49,9 +50,7 @@ def is_vacant(home: Path) -> bool:
 async def restart(home: Path, how: signal.Signals) -> None:
     ended = postmaster(home)
     os.kill(ended, how)
-    async with asyncio.timeout(30):
-        while not is_vacant(home):
-            await asyncio.sleep(0.02)
+    await eventually(lambda: is_vacant(home), 30)
     await asyncio.sleep(0.3)
     # The claims of the fixture and of the ledger still stand; this one starts what they claim.
     (await asyncio.to_thread(EmbeddedPostgres.start, home)).close()

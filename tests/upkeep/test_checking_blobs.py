@@ -112,6 +112,7 @@ async def test_a_check_that_was_stopped_anywhere_goes_on_and_says_the_same(
     assert whole.bad_count == 2
     file = tmp_path / "progress"
     for stop_after in (1, 5, 12):
+
         def stop(report: CheckReport, at: int = stop_after) -> None:
             if report.checked == at:
                 raise Stopped
@@ -147,6 +148,7 @@ async def test_a_store_that_goes_away_ends_it_and_the_file_is_kept(
 async def test_a_file_of_another_check_is_refused(tenant: Tenant, tmp_path: Path) -> None:
     file = tmp_path / "progress"
     await put(tenant, b"1")
+
     def stop(_report: CheckReport) -> None:
         raise Stopped
 

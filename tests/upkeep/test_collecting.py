@@ -156,7 +156,9 @@ async def test_a_put_that_waits_in_vain_says_that_trying_again_may_help(
 async def test_an_event_emitted_by_hand_is_refused_alone(tenant: Tenant) -> None:
     target = Condemned(tenant, await tenant.blobs.put(b"contested"))
     await target.condemn(0)
-    ref = ArtifactRef(path=path(tenant, "a"), digest=target.digest, size_bytes=9, created_at="2026-01-01T00:00:00Z")  # type: ignore[arg-type]  # noqa: E501
+    ref = ArtifactRef(
+        path=path(tenant, "a"), digest=target.digest, size_bytes=9, created_at="2026-01-01T00:00:00Z"
+    )  # type: ignore[arg-type]
     events = [
         Event(event_type=kind, run_id="run", step_id="step", tenant_id=tenant.tenant_id, payload=payload)
         for kind, payload in (

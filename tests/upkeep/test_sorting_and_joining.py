@@ -33,9 +33,7 @@ async def listing(digests: list[Digest]) -> AsyncIterator[BlobStat]:
 async def test_each_digest_comes_once_with_what_each_side_knows(
     said: set[Digest], stored: set[Digest]
 ) -> None:
-    pairs = [
-        pair async for pair in joined([(digest, 7) for digest in sorted(said)], listing(sorted(stored)))
-    ]
+    pairs = [pair async for pair in joined([(digest, 7) for digest in sorted(said)], listing(sorted(stored)))]
     assert [pair.digest for pair in pairs] == sorted(said | stored)
     assert {pair.digest for pair in pairs if pair.said == 7} == said
     assert {pair.digest for pair in pairs if pair.blob is not None} == stored

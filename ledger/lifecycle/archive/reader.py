@@ -44,9 +44,7 @@ class ArchiveReader:
         try:
             tar = tarfile.open(path, "r:")  # noqa: SIM115 - closed with the reader
         except (OSError, tarfile.TarError) as error:
-            raise ArchiveUnreadable(
-                f"{path} cannot be read as an archive: {error}", expected=_OURS
-            ) from None
+            raise ArchiveUnreadable(f"{path} cannot be read as an archive: {error}", expected=_OURS) from None
         try:
             return cls(path, tar, *_checked(path, tar))
         except BaseException:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from ledger.contract.names import name_problem, shown
 from ledger.errors import InvalidPromptPack
-from ledger.prompt_files import PromptTexts, stray_dollar
-from ledger.prompts import MOCK_PACK, PromptPack, PromptPackLoader, check_pack_id
+from ledger.prompts.files import PromptTexts, stray_dollar
+from ledger.prompts.loading import MOCK_PACK, PromptPack, PromptPackLoader, check_pack_id
 from ledger.store.reader import Reader
 
 if TYPE_CHECKING:
-    from ledger.prompt_decisions import PromptPackDecisions
+    from ledger.prompts.decisions import PromptPackDecisions
 
 DECISIONS_AT_ONCE_MAX = 4
 BY_CHARACTERS_MAX = 255
@@ -89,7 +89,7 @@ class PromptPacks(PromptPackLoader):
 
 def _decided(env: dict[str, str], decide: Decide) -> int:
     # Imported here: importing the library takes longer than everything else of the write side.
-    from ledger.prompt_decisions import PromptPackDecisions
+    from ledger.prompts.decisions import PromptPackDecisions
 
     with PromptPackDecisions(env=env) as decisions:
         return decide(decisions)

@@ -4,8 +4,8 @@ import difflib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ledger.prompt_files import prompt_file_text
-from ledger.prompts import PromptPack
+from ledger.prompts.files import prompt_file_text
+from ledger.prompts.loading import PromptPack
 
 NO_NEWLINE = "\\ No newline at end of file"  # as diff(1) says it
 

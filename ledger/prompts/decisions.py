@@ -6,7 +6,7 @@ pack     a stream `$prompt_packs/pack_id`; versions 1, 2, 3 … of the pack are 
 payload  a decision's attributes as plain JSON and nothing of the library's, so that each event reads
          like any other of the ledger's: {"by":"ann","digest":"…","pack_id":"house","prompts":{…},"version":1}
 
-Synchronous, as the library is; `ledger.prompt_packing` calls it from threads. Importing this imports the
+Synchronous, as the library is; `ledger.prompts.packing` calls it from threads. Importing this imports the
 library, which takes longer than the rest of the write side.
 """
 
@@ -36,8 +36,8 @@ from ledger.errors import (
     PromptPackRetired,
     PromptPackUnchanged,
 )
-from ledger.prompt_files import PromptTexts
-from ledger.prompts import digest_of_prompts
+from ledger.prompts.files import PromptTexts
+from ledger.prompts.loading import digest_of_prompts
 from ledger.store.recorder import DaichoApplicationRecorder, DaichoFactory, InvalidStoredEvent, RecordConflict
 
 _OF_THE_LIBRARY = ("originator_id", "originator_version", "originator_topic", "timestamp")
@@ -221,9 +221,7 @@ class _PayloadMapper(Mapper[str]):
     def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
         said = vars(domain_event)
         payload = {
-            key: value
-            for key, value in said.items()
-            if key not in _OF_THE_LIBRARY and value is not None
+            key: value for key, value in said.items() if key not in _OF_THE_LIBRARY and value is not None
         }
         return StoredEvent(
             said["originator_id"],

@@ -1,5 +1,4 @@
-"""Prompt packs: the named, versioned prompts a run is started with. There is no default pack: a
-run names one, or it does not start."""
+"""Loading: a tenant's prompt packs and the built-in one, as they are now or were in a version."""
 
 import string
 from collections.abc import Awaitable, Mapping, Sequence
@@ -22,14 +21,14 @@ from ledger.errors import (
     PromptPackRetired,
     PromptVariablesDiffer,
 )
-from ledger.prompt_files import prompts_of, stray_dollar, variables_of
+from ledger.prompts.files import prompts_of, stray_dollar, variables_of
 from ledger.store.event_store import recorded_event
 from ledger.store.originators import name_of_text, originator_id
 from ledger.store.reader import Reader
 from ledger.store.statements import load_statements
 
 MOCK_PACK = "mock_pack"
-_SQL = load_statements("ledger", "prompts.sql")
+_SQL = load_statements("ledger.prompts", "prompts.sql")
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ def _summary(event: RecordedEvent) -> PromptPackSummary:
 @cache
 def mock_pack() -> PromptPack:
     """The built-in pack of the demo and of tests: real prompts, sent to nobody."""
-    folder = files("ledger").joinpath("prompt_packs", MOCK_PACK)
+    folder = files("ledger.prompts").joinpath(MOCK_PACK)
     found = prompts_of(
         (entry.name, entry.read_text(encoding="utf-8"))
         for entry in folder.iterdir()
