@@ -106,10 +106,12 @@ class RunReader:
             await self._require_reached(point.position)
         return point.position
 
-    async def bounds(self, since: Point, until: Point, last: int) -> tuple[int, int]:
+    async def bounds(
+        self, since: Point, until: Point, last: int, run_id: str | None = None
+    ) -> tuple[int, int]:
         """The positions of a range, the first exclusive. Never beyond `last`."""
-        upto = await self.position_of(until)
-        return await self.position_before(since), last if upto is None else min(upto, last)
+        upto = await self.position_of(until, run_id)
+        return await self.position_before(since, run_id), last if upto is None else min(upto, last)
 
     async def position_before(self, since: Point, run_id: str | None = None) -> int:
         """The last position that a range beginning at `since` leaves out; 0 where it leaves out none."""
