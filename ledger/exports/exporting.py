@@ -74,6 +74,7 @@ async def export_events(
 
 async def _export_rows(tenant: Tenant, encoder: Encoder, wanted: Selection, progress: Progress) -> int:
     count, total = 0, wanted.upto - wanted.after if wanted.run_id is None else 0
+    progress("events", 0, total)
     connection = await tenant.database.connect(Role.READER)
     try:
         async with aclosing(pages(connection, wanted)) as found:

@@ -13,8 +13,8 @@ from ledger.contract.events import EVENT_TYPES
 from ledger.lifecycle.log_tables import EVENTS
 from ledger.store.server import Connection
 
-PAGE_EVENTS = 1_000
-"""Events of 64 KiB each are 64 MB."""
+PAGE_EVENTS = 500
+"""Of 64 KiB each they are 32 MB."""
 
 
 class StoredEvent(NamedTuple):
