@@ -174,6 +174,6 @@ class RunReader:
         if upto is not None and upto < first.position:
             raise PositionNotReached(
                 f"Run {run_id!r} had no event at that point",
-                expected=f"position {first.position} or later ({first.recorded_at.isoformat()})",
+                expected=f"position {first.position} or later ({first.recorded_at.astimezone().isoformat()})",
                 fix="Ask for a later point",
             )
