@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from ledger.store.event_store import recorded_event
+from ledger.store.recorded import recorded_event
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from projections.definition import Projection, S

@@ -22,9 +22,9 @@ from ledger.errors import (
     PromptVariablesDiffer,
 )
 from ledger.prompts.files import prompts_of, stray_dollar, variables_of
-from ledger.store.event_store import recorded_event
 from ledger.store.originators import name_of_text, originator_id
 from ledger.store.reader import Reader
+from ledger.store.recorded import recorded_event
 from ledger.store.statements import load_statements
 
 MOCK_PACK = "mock_pack"

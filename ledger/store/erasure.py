@@ -9,9 +9,9 @@ import asyncpg
 from ledger.contract.erasure import erasure_id
 from ledger.contract.events import RecordedEvent
 from ledger.errors import ErasureRefused, InvalidErasure, PositionNotReached
-from ledger.store.event_store import recorded_event
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.reader import CLOSE_SECONDS, Reader
+from ledger.store.recorded import recorded_event
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase

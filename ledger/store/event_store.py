@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from ledger.contract.events import EVENT_TYPES, Event, RecordedEvent
+from ledger.contract.events import Event, RecordedEvent
 from ledger.errors import DaichoError
 from ledger.store.append import Group, Outcome, encode_group
 from ledger.store.appender import Appender
+from ledger.store.flights import Answered
 from ledger.store.head_watcher import HeadWatcher
 from ledger.store.postgres_errors import store_error
 from ledger.store.reader import Reader
+from ledger.store.recorded import recorded_event
 from ledger.store.statements import load_statements
 from ledger.store.subscription import Pages, Subscription, Wanted
 from ledger.store.tenant_database import TenantDatabase
@@ -21,27 +23,6 @@ from ledger.store.wakeup import Announcer, Silence
 _SQL = load_statements("ledger.store", "queries.sql")
 MAX_POSITION = 2**63 - 1
 READ_LIMIT_MAX = 10_000
-
-
-def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
-    """A row of the read statements as a RecordedEvent."""
-    event_type = row[4]
-    return RecordedEvent(
-        row[0],
-        row[1],
-        row[2],
-        row[3],
-        EVENT_TYPES.get(event_type, event_type),
-        tenant_id,
-        row[5],
-        row[6],
-        row[7],
-        row[8],
-        row[9],
-        row[10],
-        row[11],
-        row[12],
-    )
 
 
 class EventStore:
@@ -104,6 +85,16 @@ class EventStore:
         """Append several groups in one commit; each has its own outcome. After StoreUnavailable
         they may be recorded or not; calling again with the same ids tells. The caller sets an end to it."""
         return await self._appender.append(groups)
+
+    def send_groups(self, groups: Sequence[Group], answered: Answered) -> bool:
+        """As `append_groups`, but at once: what is sent before another is answered follows that one.
+        `answered` hears the outcomes or the error, after which nothing that was sent later is recorded:
+        `append_groups` goes on with it. False, and nothing done, where only that can."""
+        return self._appender.send(groups, answered)
+
+    def give_up(self) -> None:
+        """Ends the wait for what `send_groups` sent: it may be recorded or not."""
+        self._appender.give_up()
 
     async def head(self) -> int:
         """The last position; 0 where nothing is recorded."""

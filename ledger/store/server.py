@@ -3,20 +3,21 @@
 Addresses are keyword arguments throughout: no DSN is ever put together from names.
 """
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from ledger.errors import SettingsError
 from ledger.store.connections import Connection, Connections
 from ledger.store.logins import Logins
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ["Connection", "DatabaseServer", "server_at_url"]
 
@@ -71,6 +72,10 @@ class DatabaseServer:
         self, connect: Callable[[], Awaitable[Connection]] | None = None, *, connections_max: int = 5
     ) -> AsyncEngine:
         """An SQLAlchemy engine whose connections are made by `connect` (default: this one's)."""
+        # Here, because worker processes have no sessions and would wait for the import.
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import AsyncAdaptedQueuePool
+
         return create_async_engine(
             "postgresql+asyncpg://",
             async_creator=connect or self.connect,
@@ -86,6 +91,9 @@ def server_at_url(
 ) -> DatabaseServer:
     """The server that `url` (postgresql://user:password@host:port/database?sslmode=…) names. `what` says in
     errors where the URL stands; they never show it."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):

@@ -11,16 +11,16 @@ Each but the owner is a login of this one database: PostgreSQL lets it into no o
 the owner; a migration is the configured user's session, which takes that role up at connect.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
 
 from ledger.errors import StoreError, StoreUnavailable, TenantMismatch
 from ledger.store.connections import Connections
@@ -28,6 +28,9 @@ from ledger.store.held import HeldConnection
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection, DatabaseServer
 from ledger.store.statements import load_statements
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _SQL = load_statements("ledger.store", "queries.sql")
 
@@ -85,12 +88,16 @@ class TenantDatabase:
         with connections.leased(connection):
             yield connection
 
-    async def hold(self, role: Role) -> "HeldConnection":
+    async def hold(self, role: Role) -> HeldConnection:
         """A connection for a session: its `close` gives it back, reset, to the next session."""
         return HeldConnection(*await self._acquire("session", role, {}, hold=True))
 
     def engine(self, role: Role) -> AsyncEngine:
         """An SQLAlchemy engine that holds a connection per session, and none while there is none."""
+        # Here, because worker processes have no sessions and would wait for the import.
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import NullPool
+
         return create_async_engine(
             "postgresql+asyncpg://", async_creator=lambda: self.hold(role), poolclass=NullPool
         )

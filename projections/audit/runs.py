@@ -9,7 +9,8 @@ from ledger.contract.names import shown
 from ledger.contract.state import GraphState
 from ledger.errors import PositionNotReached, RunNotFound
 from ledger.store.erasure import erasures_of
-from ledger.store.event_store import MAX_POSITION, recorded_event
+from ledger.store.event_store import MAX_POSITION
+from ledger.store.recorded import recorded_event
 from ledger.store.statements import load_statements
 from ledger.tenant import Tenant
 from projections.audit.collecting import collector_paused

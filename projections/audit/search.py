@@ -16,7 +16,7 @@ from ledger.contract.event_type import EventType
 from ledger.contract.events import RecordedEvent
 from ledger.contract.names import shown
 from ledger.errors import InvalidSearch, PositionNotReached, StepNotFound
-from ledger.store.event_store import recorded_event
+from ledger.store.recorded import recorded_event
 from ledger.store.statements import load_statements
 from projections.audit.answers import Answer
 from projections.audit.near import did_you_mean

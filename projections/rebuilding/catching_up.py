@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.contract.events import RecordedEvent
-from ledger.store.event_store import recorded_event
+from ledger.store.recorded import recorded_event
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from projections.copy_format import encoder_of, record_encoder_of

@@ -1,6 +1,7 @@
 """Filling: a range's streams folded and their rows copied into the new tables, which nobody reads yet."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from projections.digests import TableDigest
 from projections.rows import Row, columns
 from projections.table_sql import SCHEMA
 from projections.workers import Range
+from projections.workers.giving_way import Appends, rest
 from projections.workers.job import Folded
 from projections.workers.reading import folded, pages_of_range, reading
 
@@ -27,12 +29,15 @@ Digests = dict[type[Row], TableDigest]
 
 @dataclass(frozen=True)
 class Fill:
-    """The job of a rebuild's workers: to fold streams up to `position` into the tables of these names."""
+    """The job of a rebuild's workers, of which there are so many: to fold streams up to `position` into the
+    tables of these names. `appends_are_many` is so at first; each looks for itself then."""
 
     database: TenantDatabase
     projection: Projection[Any]
     position: int
     names: Names
+    workers: int
+    appends_are_many: bool
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["_Filler"]:
@@ -49,12 +54,21 @@ class _Filler:
         self._job = job
         self._reader = reader
         self._writer = writer
+        self._appends = Appends(are_many=job.appends_are_many)
 
     async def perform(self, part: Range, tell: Folded) -> Digests:
         job = self._job
         copying = Copying(self._writer, job.names)
+
+        async def give_way(worked_seconds: float) -> None:
+            begun = time.monotonic()
+            await copying.arrived()
+            if await self._appends.look(self._reader):
+                await rest(worked_seconds + time.monotonic() - begun, job.workers)
+
         async with self._reader.transaction(readonly=True):
-            pages = pages_of_range(self._reader, part, job.position)
+            pause = give_way if await self._appends.look(self._reader) else None
+            pages = pages_of_range(self._reader, part, job.position, pause)
             async for state in folded(pages, job.projection, job.database.tenant_id, tell):
                 await copying.add(state)
         await copying.finish()
@@ -88,16 +102,17 @@ class Copying:
     async def finish(self) -> None:
         """Returns when all rows are in their tables."""
         await self._send()
-        await self._arrived()
+        await self.arrived()
 
     async def _send(self) -> None:
-        await self._arrived()
+        await self.arrived()
         batch, self._waiting = self._waiting, {row_type: [] for row_type in self._names}
         self._bytes = 0
         self._under_way = asyncio.create_task(self._copy(batch))
         await asyncio.sleep(0)
 
-    async def _arrived(self) -> None:
+    async def arrived(self) -> None:
+        """Returns when what was sent is in its tables."""
         if self._under_way is not None:
             await self._under_way
             self._under_way = None

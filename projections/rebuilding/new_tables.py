@@ -2,9 +2,11 @@
 projected into, and put in their place at once.
 
 They stand in the schema `projection` under names that no projection can have, `$token_number_projection`,
-where the token is of one rebuild. What a rebuild that was killed left behind is known by these names.
+where the token is of one rebuild; so do the old ones, from the exchange until they are dropped. What a
+rebuild that was killed left behind is known by these names.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -17,6 +19,7 @@ from projections.rows import Row
 from projections.table_making import create_unkeyed, differs
 from projections.table_sql import SCHEMA, listed, qualified
 from projections.workers import together
+from projections.workers.reading import Pause
 
 _SQL = load_statements("projections.rebuilding", "queries.sql")
 DROP_SECONDS = 30
@@ -25,10 +28,12 @@ DROP_SECONDS = 30
 
 @dataclass(frozen=True)
 class Index:
-    """`statement` makes it under `new_name`; it is called `name` once its table is the live one."""
+    """`statement` makes it under `new_name`; it is called `name` once its table is the live one, whose own
+    index is then called `old_name`."""
 
     name: str
     new_name: str
+    old_name: str
     statement: str
     constraint: str | None
     comment: str | None = None
@@ -38,6 +43,8 @@ class Index:
 class NewTable:
     row_type: type[Row]
     name: str
+    old_name: str
+    """Of the live table, once it is no longer that."""
     replaces: bool
     """Whether there is a live table."""
     indexes: Sequence[Index] = field(default=())
@@ -61,44 +68,53 @@ async def make_tables(
     token = token_hex(4)
     async with connection.transaction():
         different = await differs(connection, projection)
+        numbered = [f"${token}_{number}_{projection.name}" for number in range(2 * len(row_types))]
+        names = zip(numbered[::2], numbered[1::2], strict=True)
         return [
-            await _make(connection, row_type, f"${token}_{number}_{projection.name}", different)
-            for number, row_type in enumerate(row_types)
+            await _make(connection, row_type, *named, different)
+            for row_type, named in zip(row_types, names, strict=True)
         ]
 
 
-async def _make(connection: Connection, row_type: type[Row], name: str, different: bool) -> NewTable:
+async def _make(
+    connection: Connection, row_type: type[Row], name: str, old_name: str, different: bool
+) -> NewTable:
     table = row_type.TABLE
     replaces: bool = await connection.fetchval(_SQL["is_there"], table)
     if different or not replaces:
         await connection.execute(create_unkeyed(row_type, name))
-        return NewTable(row_type, name, replaces, [_key(row_type, name)])
+        return NewTable(row_type, name, old_name, replaces, [_key(row_type, name, old_name)])
     await connection.execute(
         f'CREATE TABLE {SCHEMA}."{name}" (LIKE {qualified(row_type)} INCLUDING ALL EXCLUDING INDEXES)'
     )
     for row in await connection.fetch(_SQL["likeness"], table, name):
         await connection.execute(row[0])
-    indexes = [Index(*row) for row in await connection.fetch(_SQL["indexes"], table, name)]
-    return NewTable(row_type, name, replaces, indexes)
+    indexes = [Index(*row) for row in await connection.fetch(_SQL["indexes"], table, name, old_name)]
+    return NewTable(row_type, name, old_name, replaces, indexes)
 
 
-def _key(row_type: type[Row], table: str) -> Index:
-    new_name = f"{table[:55]}.1"
-    statement = f'CREATE UNIQUE INDEX "{new_name}" ON {SCHEMA}."{table}" ({listed(row_type.KEY)})'
-    return Index(f"{row_type.TABLE[:58]}_pkey", new_name, statement, "p")
+def _key(row_type: type[Row], name: str, old_name: str) -> Index:
+    new_name = f"{name[:55]}.1"
+    statement = f'CREATE UNIQUE INDEX "{new_name}" ON {SCHEMA}."{name}" ({listed(row_type.KEY)})'
+    return Index(f"{row_type.TABLE[:58]}_pkey", new_name, f"{old_name[:55]}.1", statement, "p")
 
 
-async def build_indexes(connections: Sequence[Connection], tables: Sequence[NewTable]) -> None:
+async def build_indexes(
+    connections: Sequence[Connection], tables: Sequence[NewTable], pause: Pause | None = None
+) -> None:
     """Makes the indexes of filled tables, as many at a time as there are connections, and gathers
     the planner's statistics."""
     waiting = iter([index for table in tables for index in table.indexes])
 
     async def build(connection: Connection) -> None:
         for index in waiting:
+            begun = time.monotonic()
             await connection.execute(index.statement)
             if index.comment is not None:
                 said = index.comment.replace("'", "''")
                 await connection.execute(f"COMMENT ON INDEX {SCHEMA}.\"{index.new_name}\" IS '{said}'")
+            if pause is not None:
+                await pause(time.monotonic() - begun)
 
     await together(build(connection) for connection in connections)
     for table in tables:
@@ -112,17 +128,31 @@ async def build_indexes(connections: Sequence[Connection], tables: Sequence[NewT
         await connections[0].execute(f'ANALYZE {SCHEMA}."{table.name}"')
 
 
-def exchange(tables: Sequence[NewTable]) -> str:
-    """The statements that put new tables in the place of the live ones, which go."""
+def exchange_indexes(tables: Sequence[NewTable]) -> str:
+    """The statements that give the new tables' indexes the names of the live ones'. Whoever reads or writes
+    these does not wait for it."""
+    statements: list[str] = []
+    for table in tables:
+        for index in table.indexes:
+            if table.replaces:
+                statements.append(_rename(f'INDEX IF EXISTS {SCHEMA}."{index.name}"', index.old_name))
+            statements.append(_rename(f'INDEX {SCHEMA}."{index.new_name}"', index.name))
+    return "; ".join(statements)
+
+
+def exchange_tables(tables: Sequence[NewTable]) -> str:
+    """The statements that put new tables in the place of the live ones, which are then known by their old
+    names. They change a few rows of the catalogue and no file."""
     statements: list[str] = []
     for table in tables:
         if table.replaces:
-            statements.append(f"DROP TABLE {qualified(table.row_type)}")
-        statements.append(f'ALTER TABLE {SCHEMA}."{table.name}" RENAME TO "{table.row_type.TABLE}"')
-        statements += [
-            f'ALTER INDEX {SCHEMA}."{index.new_name}" RENAME TO "{index.name}"' for index in table.indexes
-        ]
+            statements.append(_rename(f"TABLE {qualified(table.row_type)}", table.old_name))
+        statements.append(_rename(f'TABLE {SCHEMA}."{table.name}"', table.row_type.TABLE))
     return "; ".join(statements)
+
+
+def _rename(what: str, name: str) -> str:
+    return f'ALTER {what} RENAME TO "{name}"'
 
 
 def lock_live(tables: Sequence[NewTable]) -> str:
@@ -131,5 +161,7 @@ def lock_live(tables: Sequence[NewTable]) -> str:
 
 
 async def drop_tables(connection: Connection, tables: Sequence[NewTable]) -> None:
+    """Drops what of them is not live: before the exchange the new tables, after it those they replaced."""
     for table in tables:
-        await connection.execute(f'DROP TABLE IF EXISTS {SCHEMA}."{table.name}"')
+        for name in (table.name, table.old_name):
+            await connection.execute(f'DROP TABLE IF EXISTS {SCHEMA}."{name}"')

@@ -44,8 +44,9 @@ SELECT format('ALTER TABLE projection.%I SET (%s)', $2::text, array_to_string(c.
 
 -- name: indexes
 -- The indexes of the table $1 and the statements that make them on the table $2, under the names
--- `$2_n`; `constraint` is p or u where one belongs to a constraint.
+-- `$2.n`, and those they give up their names for, `$3.n`; `constraint` is p or u where one belongs to a constraint.
 SELECT i.relname AS name, left($2::text, 55) || '.' || row_number() OVER (ORDER BY i.oid) AS new_name,
+       left($3::text, 55) || '.' || row_number() OVER (ORDER BY i.oid) AS old_name,
        replace(pg_get_indexdef(i.oid),
                format(' INDEX %I ON projection.%I USING ', i.relname, $1::text),
                format(' INDEX %I ON projection.%I USING ',

@@ -4,14 +4,18 @@
     2  fold what has come since, and commit it
     3  wait until no transaction looks at a state from before that commit: it would find the new tables,
        which it may come to by their names, empty or behind
-    4  lock the live tables, for a moment or not at all; drop them, give the new ones their names, set the
-       checkpoint, commit
+    4  set the checkpoint, and give the new indexes the names of the live ones', which disturbs nobody
+    5  lock the live tables, for a moment or not at all; exchange the tables' names, commit
 
-Where 3 or 4 do not come at once, everything is let go of and tried again after a pause: nobody ever waits
-behind a rebuild that waits. The whole projection comes to the head as of 2; one table alone to where the
-others are, the checkpoint.
+Between lock and commit no file is touched and nothing is flushed: a crash before the commit's flush finds the
+live tables in their place, and the rebuild is not done before the fact that records it is flushed, later in
+the log than the exchange. What was live is dropped afterwards.
 
-A snapshot from between 2 and 4 has the new rows and the old checkpoint. Who wants both of one moment locks
+Where one of 3 to 5 does not come at once, everything is let go of and tried again after a pause: nobody ever
+waits behind a rebuild that waits. The whole projection comes to the head as of 2; one table alone to where
+the others are, the checkpoint.
+
+A snapshot from between 2 and 5 has the new rows and the old checkpoint. Who wants both of one moment locks
 the tables before taking it, as verify does.
 """
 
@@ -29,7 +33,7 @@ from ledger.store.statements import load_statements
 from projections.definition import Projection
 from projections.rebuilding.catching_up import CatchUp
 from projections.rebuilding.filling import Digests
-from projections.rebuilding.new_tables import NewTable, exchange, lock_live
+from projections.rebuilding.new_tables import NewTable, exchange_indexes, exchange_tables, lock_live
 from projections.workers.job import Folded
 
 LOCK_MS_MAX = 25
@@ -134,12 +138,15 @@ class Swap:
         await self.holder.execute(
             _SHARED_SQL["set_checkpoint"], self.projection.name, self.position, self.projection.version
         )
-        locked_at = time.monotonic()
         try:
+            await self.holder.execute(
+                f"SET LOCAL lock_timeout = {LOCK_MS_MAX}; {exchange_indexes(self.tables)}"
+            )
+            locked_at = time.monotonic()
             # All in one message: while the tables are locked nothing waits for this process.
             await self.holder.execute(
                 f"SET LOCAL statement_timeout = {LOCK_MS_MAX}; {lock_live(self.tables)}; "
-                f"SET LOCAL statement_timeout = 0; {exchange(self.tables)}; COMMIT"
+                f"SET LOCAL statement_timeout = 0; {exchange_tables(self.tables)}; COMMIT"
             )
         except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             return False

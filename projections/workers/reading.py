@@ -1,17 +1,18 @@
 """Reading: the streams of a range, folded, one after the other.
 
-The next page is under way while this one is folded. A stream's state is in memory until its last event;
-of the events themselves, two pages are.
+The next page is under way while this one is folded, unless others are given way (giving_way.py). A stream's
+state is in memory until its last event; of the events themselves, two pages are.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from ledger.contract.events import RecordedEvent
 from ledger.errors import DaichoError, ProjectionStopped
-from ledger.store.event_store import recorded_event
+from ledger.store.recorded import recorded_event
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
@@ -20,6 +21,9 @@ from projections.workers.job import Folded
 from projections.workers.ranges import Range
 
 PAGE_EVENTS = 1_000
+
+Pause = Callable[[float], Awaitable[None]]
+"""Called between two pages, where one is read after the other, with the seconds that the last one took."""
 
 _SQL = load_statements("projections.workers", "queries.sql")
 _SETTINGS = {
@@ -63,11 +67,16 @@ async def folded(
         yield state
 
 
-def pages_of_range(connection: Connection, part: Range, upto: int) -> AsyncIterator[Sequence[Any]]:
+def pages_of_range(
+    connection: Connection, part: Range, upto: int, pause: Pause | None = None
+) -> AsyncIterator[Sequence[Any]]:
     """The events of the range's streams up to position `upto`. `connection` is in a transaction."""
     condition, arguments = part.condition("stream_id")
     where = f"{condition} AND position <= ${len(arguments) + 1}"
-    return _pages(connection, _SQL["read"].replace("true", where), *arguments, upto)
+    statement = _SQL["read"].replace("true", where)
+    if pause is not None:
+        return _pages_in_turn(connection, pause, statement, *arguments, upto)
+    return _pages(connection, statement, *arguments, upto)
 
 
 def pages_of_streams(
@@ -87,6 +96,17 @@ async def _pages(connection: Connection, statement: str, *arguments: Any) -> Asy
             yield rows
     finally:
         coming.cancel()
+
+
+async def _pages_in_turn(
+    connection: Connection, pause: Pause, statement: str, *arguments: Any
+) -> AsyncIterator[Sequence[Any]]:
+    cursor = await connection.cursor(statement, *arguments)
+    begun = time.monotonic()
+    while rows := await cursor.fetch(PAGE_EVENTS):
+        yield rows
+        await pause(time.monotonic() - begun)
+        begun = time.monotonic()
 
 
 def fold_one(projection: Projection[S], state: S, event: RecordedEvent) -> None:

@@ -97,7 +97,9 @@ async def main() -> None:
                     await measure_size(ledger, postgres, events, options, report)
                 _show(report, options.events)
                 if options.undisturbed:
-                    await undisturbed.measure(ledger, options.events[0], options.undisturbed, options.rate)
+                    await undisturbed.measure(
+                        ledger, options.events[0], options.undisturbed, options.rate, options.rounds
+                    )
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ledger import Ledger, Settings
-from projections import rebuild, rebuilding
+from projections import rebuild
+from projections.rebuilding import rebuild as rebuild_module
 from projections.rebuilding import swapping
 from projections.workers import ranges
 
@@ -24,23 +25,25 @@ def _prepare(point: str) -> Any:
     ranges.EVENTS_OF_RANGE = 20
     match point:
         case "in the middle of filling":
-            whole = rebuilding.perform
+            whole = rebuild_module.perform
 
             async def perform(job: Any, parts: Any, workers: int, folded: Any) -> Any:
                 await whole(job, parts[: len(parts) // 2], workers, folded)
-                task = asyncio.create_task(whole(job, parts[len(parts) // 2 :] * 50, workers, folded))
-                await asyncio.sleep(0.7)  # workers are at it
+                at_it = asyncio.Event()
+                again = parts[len(parts) // 2 :] * 5_000
+                task = asyncio.create_task(whole(job, again, workers, lambda _: at_it.set()))
+                await at_it.wait()
                 assert not task.done()
                 return await _stop()
 
-            rebuilding.perform = perform  # type: ignore[assignment]
+            rebuild_module.perform = perform  # type: ignore[assignment]
         case "before indexes":
-            rebuilding.build_indexes = _stop
+            rebuild_module.build_indexes = _stop
         case "with the checkpoint held":
             swapping.Swap._exchange = _stop  # type: ignore[method-assign]
         case "with the tables locked":
-            whole_exchange = swapping.exchange
-            swapping.exchange = lambda tables: whole_exchange(tables) + "; SELECT pg_sleep(1)"
+            whole_exchange = swapping.exchange_tables
+            swapping.exchange_tables = lambda tables: whole_exchange(tables) + "; SELECT pg_sleep(1)"
             return lambda phase, *_: print("reached", flush=True) if phase == "swapping" else None
         case "after the exchange":
             return lambda phase, *_: None

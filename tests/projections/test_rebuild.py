@@ -13,7 +13,8 @@ from ledger import EventType, Settings, Tenant
 from ledger.contract.names import TENANT_STREAM
 from ledger.errors import RebuildRunning, StoreUnavailable
 from ledger.store.tenant_database import Role
-from projections import Projector, rebuild, rebuilding, verify
+from projections import Projector, rebuild, verify
+from projections.rebuilding import rebuild as rebuild_module
 from projections.rebuilding.new_tables import build_indexes
 
 RUNS = 12
@@ -50,7 +51,7 @@ class Pause:
             await self.go_on.wait()
             await build_indexes(connections, tables)
 
-        monkeypatch.setattr(rebuilding, "build_indexes", paused)
+        monkeypatch.setattr(rebuild_module, "build_indexes", paused)
 
 
 async def test_the_result_equals_what_was_projected(projected: Tenant) -> None:

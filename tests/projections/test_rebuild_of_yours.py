@@ -10,7 +10,8 @@ from ledger import EventType, RecordedEvent, Settings, Tenant
 from ledger.control.guards import inspect_tenant
 from ledger.errors import ProjectionTablesDiffer
 from ledger.store.tenant_database import Role
-from projections import Projection, Projector, StreamRows, rebuild, rebuilding, verify
+from projections import Projection, Projector, StreamRows, rebuild, verify
+from projections.rebuilding import rebuild as rebuild_module
 from projections.rows import Row
 from projections.workers import ranges
 
@@ -112,14 +113,14 @@ async def test_tables_of_other_classes_are_replaced_by_new_ones(
         await rebuild(recorded, projection=TallyOfNow(), table="tally_steps")
     with pytest.raises(ProjectionTablesDiffer):
         await rebuild(recorded, projection=TallyOfNow(), run_id="run-1")
-    whole = rebuilding.build_indexes
+    whole = rebuild_module.build_indexes
 
     async def look_and_build(*arguments: object) -> None:
         assert await _rows(recorded, "tally_steps") == before, "the old ones serve until the end"
         assert await inspect_tenant(recorded.database) == []
         await whole(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rebuilding, "build_indexes", look_and_build)
+    monkeypatch.setattr(rebuild_module, "build_indexes", look_and_build)
     await rebuild(recorded, projection=TallyOfNow())
 
     assert await _rows(recorded, "tally_steps") == [(*row, 0.5) for row in before]

@@ -12,7 +12,8 @@ from ledger import Settings, Tenant
 from ledger.errors import RebuildBlocked
 from ledger.store.server import Connection
 from ledger.store.tenant_database import Role
-from projections import Projector, rebuild, rebuilding, verify
+from projections import Projector, rebuild, verify
+from projections.rebuilding import rebuild as rebuild_module
 from projections.rebuilding import swapping
 from projections.workers import ranges
 
@@ -164,14 +165,14 @@ async def test_an_erasure_during_a_rebuild_leaves_nothing_of_what_was_erased(
     recorded = await busy_run(tenant, "run-1")
     await busy_run(tenant, "run-2")
     await catch_up(tenant)
-    whole = rebuilding.build_indexes
+    whole = rebuild_module.build_indexes
     erasures = []
 
     async def build_and_erase(*arguments: object) -> None:
         await whole(*arguments)  # type: ignore[arg-type]
         erasures.append(await tenant.erase_payload(recorded[2].position, by="ada", reason="a name in it"))
 
-    monkeypatch.setattr(rebuilding, "build_indexes", build_and_erase)
+    monkeypatch.setattr(rebuild_module, "build_indexes", build_and_erase)
     report = await rebuild(tenant)
 
     assert report.position == erasures[0].position

@@ -11,7 +11,7 @@ from database_rows import busy_run, catch_up, connected, live_records, started, 
 from ledger import Ledger, Settings, Tenant
 from projections import Projector, VerifyReport, verify
 from projections.rows import ROW_TYPES, PromptRow
-from projections.verifying import DIFFERENCES_MAX
+from projections.verifying.report import DIFFERENCES_MAX
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ _SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
+    # WAL files that were in use are kept for use again: making one anew holds up every commit, 16 MB long.
+    "min_wal_size": "1GB",
     "fsync": "on",
     "jit": "off",
     "timezone": "UTC",

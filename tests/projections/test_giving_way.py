@@ -1,0 +1,88 @@
+"""Giving way to appends: noticed by the head, and work in turn that comes to the same."""
+
+import pytest
+from database_rows import busy_run, catch_up, connected, live_records
+
+from ledger import Settings, Tenant
+from projections import rebuild, verify
+from projections.rebuilding.new_tables import build_indexes
+from projections.workers import EVERYTHING, giving_way
+from projections.workers.giving_way import Appends
+from projections.workers.reading import pages_of_range
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"projection": "external"})
+
+
+async def test_many_appends_are_seen_between_two_looks_and_so_is_their_end(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving_way, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(giving_way, "MANY_EVENTS_PER_SECOND", 0)
+    appends = Appends()
+    async with connected(tenant) as connection:
+        assert not await appends.look(connection), "one look tells nothing"
+        await busy_run(tenant, "run-1")
+        assert await appends.look(connection)
+        assert not await appends.look(connection)
+
+
+async def test_the_head_is_looked_at_seldom(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(giving_way, "LOOK_SECONDS", 60.0)
+    appends = Appends(are_many=True)
+    async with connected(tenant) as connection:
+        await appends.look(connection)
+    assert await appends.look(connection), "what it knew is what it answers; the connection is closed"
+
+
+async def test_the_more_work_the_longer_each_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    rested: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        rested.append(seconds)
+
+    monkeypatch.setattr(giving_way.asyncio, "sleep", sleep)
+    for workers in (0, 1, 2, 4):
+        await giving_way.rest(1.0, workers)
+    assert rested == [3.0, 3.0, 7.0, 15.0]
+
+
+async def test_pages_in_turn_hold_the_same_events(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projections.workers.reading.PAGE_EVENTS", 7)
+    for number in range(5):
+        await busy_run(tenant, f"run-{number}")
+    pauses: list[float] = []
+
+    async def pause(worked_seconds: float) -> None:
+        pauses.append(worked_seconds)
+
+    async with connected(tenant) as reader, reader.transaction():
+        ahead = [row[0] async for page in pages_of_range(reader, EVERYTHING, 40) for row in page]
+        in_turn = [row[0] async for page in pages_of_range(reader, EVERYTHING, 40, pause) for row in page]
+    assert in_turn == ahead
+    assert len(pauses) == 6
+
+
+async def test_a_rebuild_that_gives_way_comes_to_the_same(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving_way, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(giving_way, "MANY_EVENTS_PER_SECOND", -1)
+    for number in range(5):
+        await busy_run(tenant, f"run-{number}")
+    await catch_up(tenant)
+    before = await live_records(tenant)
+    connections: list[int] = []
+
+    async def counted(given: object, *arguments: object) -> None:
+        connections.append(len(given))  # type: ignore[arg-type]
+        await build_indexes(given, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("projections.rebuilding.rebuild.build_indexes", counted)
+    await rebuild(tenant)
+
+    assert await live_records(tenant) == before
+    assert (await verify(tenant)).ok
+    assert connections == [1], "indexes are made one by one"
