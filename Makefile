@@ -58,7 +58,7 @@ PIN := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-
 	--no-emit-find-links --no-emit-trusted-host --no-emit-options $(UPGRADE) --no-emit-index-url
 constraints:
 	$(PIN) --extra embedded --extra demo -o constraints/run.txt pyproject.toml constraints/build.in
-	$(PIN) --extra embedded --extra demo --extra zstd --extra test --extra lint -c constraints/run.txt \
+	$(PIN) --extra embedded --extra demo --extra zstd --extra parquet --extra test --extra lint -c constraints/run.txt \
 		-o constraints/dev.txt pyproject.toml constraints/build.in
 	$(PIN) --extra embedded --extra demo --extra bench -c constraints/run.txt \
 		-o constraints/bench.txt pyproject.toml constraints/build.in

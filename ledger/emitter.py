@@ -1,8 +1,13 @@
 """EventEmitter: appends with group commit.
 
-Every `emit` waits for its own durable commit; whatever queues up while one commit is in flight
-goes into the next. No timer, so a lone writer waits for nobody. The queue is bounded: when it
-is full, `emit` waits for room before it takes a place.
+Every `emit` waits for its own durable commit; whatever queues up while commits are under way goes
+into the next. No timer, so a lone writer waits for nobody. The queue is bounded: when it is full,
+`emit` waits for room before it takes a place.
+
+flight   a batch that was sent and is not answered. Where many wait there are two: while PostgreSQL works on
+         one, the callers of the other are woken and encode what they emit next
+repair   a task that goes on with what a flight failed to record, batch by batch, until it is confirmed or
+         too late; it also makes the first connection. Nothing flies meanwhile
 """
 
 import asyncio
@@ -22,6 +27,7 @@ from ledger.store.append import Group, Outcome, encode_group
 from ledger.store.codec import says_the_same
 from ledger.store.event_store import EventStore
 
+FLIGHTS_MAX = 2
 BATCH_EVENTS_UNDIVIDED = 16
 RETRY_PAUSE_SECONDS_MIN = 0.05
 RETRY_PAUSE_SECONDS_MAX = 2.0
@@ -59,6 +65,12 @@ class _UnderWay(NamedTuple):
     deadline: float
 
 
+class _Flight(NamedTuple):
+    batch: list[_Pending]
+    events: int
+    begun: float
+
+
 class EventEmitter:
     """Emits events of one tenant. Use it from one event loop."""
 
@@ -66,13 +78,19 @@ class EventEmitter:
         self._store = store
         self._limits = limits or EmitterLimits()
         self.meter = EmitterMeter()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._queue: deque[_Pending] = deque()
         self._queued_events = 0
         self._queued_bytes = 0
         self._waiting_for_room: deque[_Pending] = deque()
-        self._sending: list[_Pending] = []
-        self._sender: asyncio.Task[None] | None = None
-        self._idle: asyncio.Future[None] | None = None  # what the sender waits for while nothing is queued
+        self._flying: deque[_Flight] = deque()
+        self._unsent: deque[list[_Pending]] = deque()  # what the store could not send at once
+        self._failed: deque[list[_Pending]] = deque()  # what is not recorded, or nobody knows
+        self._repair: asyncio.Task[None] | None = None
+        self._is_pump_due = False
+        self._is_lone = False  # whether the last flight had one event
+        self._landed: asyncio.Future[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
         self._under_way: _UnderWay | None = None
         self._deadline_watch: asyncio.TimerHandle | None = None
         self._problem = NO_ANSWER  # since the last commit
@@ -114,7 +132,9 @@ class EventEmitter:
         if self._closed:
             raise EmitterClosed("The emitter is closed", fix="Emit while the ledger is open")
         self._check(events)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:  # asking for it is a system call, and there is but one
+            loop = self._loop = asyncio.get_running_loop()
         pending = _Pending(
             encode_group(events, expected_version),
             time.monotonic() + self._limits.deadline_seconds,
@@ -122,7 +142,12 @@ class EventEmitter:
         )
         self._waiting_for_room.append(pending)
         self._admit()
-        self._wake_sender(loop)
+        if self._deadline_watch is None:
+            self._watch_deadlines()
+        if self._is_lone and not self._flying:
+            self._pump()  # nobody else is about to come
+        else:
+            self._pump_soon(loop)
         return pending.done
 
     async def emit_derived(self, event: Event) -> RecordedEvent:
@@ -139,9 +164,12 @@ class EventEmitter:
     async def close(self) -> None:
         """Refuses new events and waits until all others are acknowledged or failed."""
         self._closed = True
-        if self._sender is not None:
-            self._wake_sender(asyncio.get_running_loop())
-            await asyncio.wait([self._sender])
+        if self._repair is not None or self._flying or self._queue or self._waiting_for_room:
+            self._ended = self._ended or asyncio.get_running_loop().create_future()
+            await self._ended
+        if self._deadline_watch is not None:
+            self._deadline_watch.cancel()
+            self._deadline_watch = None
 
     def _check(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -183,9 +211,10 @@ class EventEmitter:
         )
 
     def _next_batch(self) -> list[_Pending]:
-        # Half of what waits, so that the callers of one half are woken, and encode their next events,
-        # while the other half is being committed; taking all would let client and server take turns.
-        most = min(max(BATCH_EVENTS_UNDIVIDED, (self._queued_events + 1) // 2), self._limits.batch_events_max)
+        # Half of all that is not acknowledged, so that one half is being committed while the callers of the
+        # other are woken and encode their next events; taking all would let client and server take turns.
+        half = (self._queued_events + self._flying_events() + 1) // FLIGHTS_MAX
+        most = min(max(BATCH_EVENTS_UNDIVIDED, half), self._limits.batch_events_max)
         batch: list[_Pending] = []
         events = 0
         while self._queue and (not batch or events + self._queue[0].events <= most):
@@ -202,41 +231,97 @@ class EventEmitter:
         self._queued_bytes -= pending.size_bytes
         return pending
 
-    def _wake_sender(self, loop: asyncio.AbstractEventLoop) -> None:
-        # One task and one timer for all emits: making them anew took a lone emit a tenth of its time.
-        if self._sender is None:
-            self._sender = loop.create_task(self._send_all(), name=f"daicho-emitter-{self._store.tenant_id}")
-        elif self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
-        if self._deadline_watch is None:
-            self._watch_deadlines()
+    def _pump_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """After those whose turn it is have emitted what they have, so that it goes together."""
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            loop.call_soon(self._pump_due)
 
-    async def _send_all(self) -> None:
-        """Until the emitter is closed and everything is sent."""
+    def _pump_due(self) -> None:
+        self._is_pump_due = False
+        self._pump()
+
+    def _pump(self) -> None:
+        """Sends what is worth sending now."""
+        while self._repair is None and self._queue and self._is_worth_a_flight():
+            if batch := self._next_batch():
+                self._fly(batch)
+        if self._ended is not None and not self._ended.done() and not self._is_busy():
+            self._ended.set_result(None)
+
+    def _is_worth_a_flight(self) -> bool:
+        # Beside another one only for as many as that one has: a few wait, and go with who comes meanwhile.
+        return not self._flying or (
+            len(self._flying) < FLIGHTS_MAX
+            and self._queued_events >= max(BATCH_EVENTS_UNDIVIDED, self._flying_events())
+        )
+
+    def _is_busy(self) -> bool:
+        return bool(self._repair or self._flying or self._queue or self._waiting_for_room)
+
+    def _flying_events(self) -> int:
+        return sum([flight.events for flight in self._flying])
+
+    def _fly(self, batch: list[_Pending]) -> None:
         try:
-            while self._queue or not self._closed:
-                if not self._queue:
-                    self._idle = asyncio.get_running_loop().create_future()
-                    await self._idle
-                    continue
-                self._sending = self._next_batch()
-                await self._send(self._sending)
-                self._sending = []
+            is_sent = self._store.send_groups([pending.group for pending in batch], self._answered)
+        except Exception as error:
+            # What cannot be sent of one group is that caller's alone, which the repair finds out.
+            log.warning("emit_unsendable", problem=f"{type(error).__name__}: {error}")
+            is_sent = False
+        if is_sent:
+            events = sum([pending.events for pending in batch])
+            self._flying.append(_Flight(batch, events, time.perf_counter()))
+        else:
+            self._unsent.append(batch)
+            self._begin_repair()
+
+    def _answered(self, answer: list[Outcome] | Exception) -> None:
+        """Of the oldest flight."""
+        batch, events, begun = self._flying.popleft()
+        self._is_lone = events == 1
+        if isinstance(answer, Exception):
+            if isinstance(answer, StoreUnavailable):
+                self._retried(answer.problem, batch)
+            self._failed.append(batch)
+            self._begin_repair()
+        else:
+            self._committed(batch, answer, time.perf_counter() - begun)
+        if self._landed is not None and not self._flying:
+            self._landed.set_result(None)
+            self._landed = None
+        if self._queue or self._ended is not None:
+            self._pump_soon(asyncio.get_running_loop())
+
+    def _begin_repair(self) -> None:
+        if self._repair is None:
+            name = f"daicho-emitter-{self._store.tenant_id}"
+            self._repair = asyncio.get_running_loop().create_task(self._go_on(), name=name)
+
+    async def _go_on(self) -> None:
+        """In the order of emitting: what was sent came before what was not."""
+        try:
+            if self._flying:
+                self._landed = asyncio.get_running_loop().create_future()
+                await self._landed
+            self._failed += self._unsent
+            self._unsent.clear()
+            while self._failed:
+                await self._send([pending for pending in self._failed[0] if not pending.done.done()])
+                self._failed.popleft()
         except BaseException as error:
             # The loop is being torn down, or this is a bug: nobody may wait for ever.
             self._fail_all(error)
             raise
         finally:
-            if self._deadline_watch is not None:
-                self._deadline_watch.cancel()
-            self._deadline_watch = self._sender = None
-            self._sending = []
+            self._repair = None
+            self._pump_soon(asyncio.get_running_loop())
 
     async def _send(self, batch: list[_Pending]) -> None:
         """One commit for `batch`, tried again by event id until it is confirmed or too late."""
         pause_seconds = RETRY_PAUSE_SECONDS_MIN
         while batch:
-            begin = time.perf_counter()
+            begun = time.perf_counter()
             try:
                 outcomes = await self._append(batch)
             except (StoreUnavailable, TimeoutError) as error:
@@ -245,21 +330,26 @@ class EventEmitter:
                 self._fail_late()
                 batch = [pending for pending in batch if not pending.done.done()]
                 if batch:
-                    self.meter.retried()
-                    log.warning(
-                        "emit_retry", problem=self._problem, groups=len(batch), pause_seconds=pause_seconds
-                    )
+                    self._retried(self._problem, batch)
                     await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                     pause_seconds = min(pause_seconds * 2, RETRY_PAUSE_SECONDS_MAX)
             except Exception as error:
                 await self._send_apart(batch, error)
                 return
             else:
-                self._problem = NO_ANSWER
-                self.meter.committed(sum(pending.events for pending in batch), time.perf_counter() - begin)
-                for pending, outcome in zip(batch, outcomes, strict=True):
-                    _settle(pending, outcome)
+                self._committed(batch, outcomes, time.perf_counter() - begun)
                 return
+
+    def _committed(self, batch: list[_Pending], outcomes: list[Outcome], seconds: float) -> None:
+        self._problem = NO_ANSWER
+        self.meter.committed(sum([pending.events for pending in batch]), seconds)
+        for pending, outcome in zip(batch, outcomes, strict=True):
+            _settle(pending, outcome)
+
+    def _retried(self, problem: str, batch: list[_Pending]) -> None:
+        self._problem = problem
+        self.meter.retried()
+        log.warning("emit_retry", problem=problem, groups=len(batch))
 
     async def _append(self, batch: list[_Pending]) -> list[Outcome]:
         """One call of the store. Nobody waits any longer than the last deadline, so nothing in the store
@@ -286,6 +376,8 @@ class EventEmitter:
         deadlines = [pending.deadline for pending in self._waiting() if not pending.done.done()]
         if self._under_way is not None and not self._under_way.timeout.expired():
             deadlines.append(self._under_way.deadline)
+        if self._flying:
+            deadlines.append(self._flying[0].batch[-1].deadline)
         self._deadline_watch = None
         if deadlines:
             seconds = max(min(deadlines) - time.monotonic(), DEADLINE_WATCH_SECONDS_MIN)
@@ -300,17 +392,23 @@ class EventEmitter:
         call = self._under_way
         if call is not None and now >= call.deadline and not call.timeout.expired():
             call.timeout.reschedule(now)
+        if self._flying and now >= self._flying[0].batch[-1].deadline:
+            self._store.give_up()
 
     def _waiting(self) -> Iterator[_Pending]:
-        return chain(self._sending, self._queue, self._waiting_for_room)
+        return chain(self._sent(), self._queue, self._waiting_for_room)
+
+    def _sent(self) -> Iterator[_Pending]:
+        flying = (flight.batch for flight in self._flying)
+        return chain.from_iterable(chain(flying, self._failed, self._unsent))
 
     def _fail_all(self, error: BaseException) -> None:
-        for pending in self._sending:
+        for pending in self._sent():
             _settle(pending, _unconfirmed("the emitter was stopped"))
         for pending in (*self._queue, *self._waiting_for_room):
             _settle(pending, EmitterClosed(f"The emitter stopped: {type(error).__name__} {error}"))
-        self._queue.clear()
-        self._waiting_for_room.clear()
+        for waiting in (self._failed, self._unsent, self._queue, self._waiting_for_room):
+            waiting.clear()
         self._queued_events = self._queued_bytes = 0
 
 

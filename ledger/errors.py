@@ -403,5 +403,9 @@ class ArchiveDamaged(DaichoError):
     """An archive that is not as it was exported; nothing of it is used."""
 
 
+class ExtraMissing(DaichoError):
+    """What was asked for needs a package that daicho brings only as an extra."""
+
+
 class ProjectionOutdated(DaichoError, RuntimeError):
     """The tables of a projection were filled by another version of it."""

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ledger.contract.artifact_ref import ArtifactPath
 from ledger.store.statements import load_statements
 from ledger.tenant import Tenant
 from projections.rows import ArtifactRow, columns, from_record
@@ -12,10 +13,15 @@ _SQL = load_statements("projections", "queries.sql")
 
 
 async def newest_artifact(tenant: Tenant, path: str) -> ArtifactRow | None:
-    """The last version that was recorded at an artifact path."""
+    """The last version that was recorded at an artifact path by the run that the path names."""
+    try:
+        run_id = ArtifactPath.parse(path).run_id
+    except ValueError:
+        return None
     rows = await tenant.reader.fetch(
         f"SELECT {', '.join(columns(ArtifactRow))} FROM {qualified(ArtifactRow)} "
-        "WHERE path = $1 ORDER BY first_position DESC LIMIT 1",
+        "WHERE run_id = $1 AND path = $2 ORDER BY first_position DESC LIMIT 1",
+        run_id,
         path,
         doing="finding an artifact",
     )

@@ -31,6 +31,7 @@ from ledger.errors import (
     PositionNotReached,
     RunNotFound,
     RunNotStarted,
+    StepNotFound,
     TenantMismatch,
     TenantNotFound,
 )
@@ -223,7 +224,7 @@ async def test_an_audit_query_finds_its_own_run_or_none(tenant: Tenant, victim: 
             try:
                 assert "secret" not in repr(await audit.search(**{sought: text})), ascii(text)
             except DaichoError as refusal:
-                typed(refusal, (InvalidSearch,), text)
+                typed(refusal, (InvalidSearch, RunNotFound, StepNotFound), text)
     [secret] = [event for event in await victim.store.read() if event.event_type == "artifact.stored"]
     digest = ArtifactRef.model_validate(secret.payload["ref"]).digest
     try:

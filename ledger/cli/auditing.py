@@ -99,6 +99,8 @@ async def state(
         None if position is None else Point(position=position),
         None if version is None else Point(version=version),
     ]
+    if time is not None and time.time is None:
+        raise click.UsageError(f"--time takes a time, not {time}")
     points = [point for point in given if point is not None]
     if len(points) > 1:
         raise click.UsageError("--at, --position, --version or --time, not several of them")

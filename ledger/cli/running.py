@@ -114,7 +114,7 @@ async def catch_up(tenant: Tenant, settings: Settings | None = None) -> None:
 
 
 # Not as orjson would write a dataclass: what it says of itself in `to_dict` belongs to it.
-_JSON = orjson.OPT_PASSTHROUGH_DATACLASS
+_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_UTC_Z
 
 
 def print_json(value: Any) -> None:

@@ -66,7 +66,7 @@ async def import_tenant(
     with archive:
         _require_readable(archive)
         name = archive.manifest.name if name is None else name
-        await _require_free(ledger, tenant_id, archive.digest)
+        await require_free(ledger, tenant_id, archive.digest)
         record = await ledger.tenants.reserve(tenant_id, name, server=server, by=by)
         state = {"archive": archive.digest}
         async with operating(
@@ -81,7 +81,7 @@ async def import_tenant(
                 tables_compared = await _compare_tables(archive, tenant, progress)
             finally:
                 await tenant.close()
-            await _finish(operation, archive, reason)
+            await finish_import(operation, _details(archive), reason)
     return ImportReport(
         tenant_id=tenant_id,
         former_id=archive.manifest.tenant_id,
@@ -103,7 +103,7 @@ def _require_readable(archive: ArchiveReader) -> None:
         )
 
 
-async def _require_free(ledger: Ledger, tenant_id: str, archive_digest: str) -> None:
+async def require_free(ledger: Ledger, tenant_id: str, archive_digest: str) -> None:
     """Nothing of the name, or this import of it, interrupted."""
     found = await ledger.tenants.catalogue.find(tenant_id)
     if found is None or found.status == "creating":
@@ -191,15 +191,18 @@ async def _compare_tables(archive: ArchiveReader, tenant: Tenant, progress: Prog
     return False
 
 
-async def _finish(operation: Operation, archive: ArchiveReader, reason: str | None) -> None:
+def _details(archive: ArchiveReader) -> dict[str, Any]:
     manifest = archive.manifest
-    former_ids = [*manifest.former_ids, manifest.tenant_id]
-    details = {
+    return {
         "archive": archive.digest,
         "position": manifest.head_position,
-        "former_ids": former_ids,
+        "former_ids": [*manifest.former_ids, manifest.tenant_id],
         "exported_by": manifest.exported_by,
     }
+
+
+async def finish_import(operation: Operation, details: dict[str, Any], reason: str | None) -> None:
+    """The tenant is one from now on; `details` names the `former_ids` that paths of artifacts may hold."""
     async with operation.finishing("tenant.imported", reason=reason, details=details) as connection:
-        await connection.execute(_SQL["set_former_ids"], operation.tenant_id, former_ids)
+        await connection.execute(_SQL["set_former_ids"], operation.tenant_id, details["former_ids"])
         await connection.execute(_SQL["set_status"], operation.tenant_id, "active")

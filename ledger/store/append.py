@@ -5,8 +5,9 @@ outcome  of a group: its recorded events, or the error that is that caller's alo
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import count
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from uuid import UUID
 
 from ledger.contract.events import Event, EventType, RecordedEvent
 from ledger.errors import DaichoError, EventConflict, InvalidEvent, VersionConflict
+from ledger.store import binary
 from ledger.store.codec import encode_payload
 
 SALT_BYTES = 16
@@ -46,6 +48,8 @@ class Group(NamedTuple):
 
 
 Outcome = list[RecordedEvent] | DaichoError
+# What RecordedEvent._make does, without its call in Python: there is one for every event.
+_new_recorded: Callable[[tuple[Any, ...]], RecordedEvent] = partial(tuple.__new__, RecordedEvent)
 
 
 def encode_group(events: Sequence[Event], expected_version: int | None = None) -> Group:
@@ -66,24 +70,30 @@ def events_of(groups: Iterable[Group]) -> list[EncodedEvent]:
     return [event for group in groups for event in group.events]
 
 
-def new_arguments(events: Sequence[EncodedEvent], versions: list[int]) -> tuple[Any, ...]:
-    """The arguments of `append_events_v2` in their order, one array per column."""
+def salts_for(events: Sequence[EncodedEvent]) -> bytes:
+    """One after the other."""
+    return os.urandom(SALT_BYTES * len(events))
+
+
+def new_arguments(events: Sequence[EncodedEvent], versions: Sequence[int], salts: bytes) -> tuple[bytes, ...]:
+    """The arguments of `append_events_v2` up to p_salts, in their order and PostgreSQL's binary format, one
+    array per column."""
     ids, types, _, streams, steps, attempts, times, actors, traces, schemas, payloads = zip(
         *events, strict=True
     )
     return (
-        ids,
-        streams,
-        versions,
-        types,
-        _or_null(steps),
-        _or_null(attempts),
-        _or_null(actors),
-        _or_null(traces),
-        schemas,
-        times,
-        payloads,
-        os.urandom(SALT_BYTES * len(events)),
+        binary.uuids(ids),
+        binary.texts(streams),
+        binary.int8s(versions),
+        binary.texts(types),
+        _or_null(steps, binary.texts),
+        _or_null(attempts, binary.int4s),
+        _or_null(actors, binary.texts),
+        _or_null(traces, binary.texts),
+        binary.int2s(schemas),
+        binary.times(times),
+        binary.byte_strings(payloads),
+        binary.framed(salts),
     )
 
 
@@ -110,26 +120,26 @@ def append_arguments(groups: Sequence[Group]) -> tuple[Any, ...]:
     )
 
 
-def _or_null(column: tuple[Any, ...]) -> tuple[Any, ...] | None:
+def _or_null(column: tuple[Any, ...], array: Callable[[tuple[Any, ...]], bytes]) -> bytes:
     """A column that holds nothing needs no array: unnest fills it up with NULL."""
-    return None if column.count(None) == len(column) else column
+    return binary.NULL if column.count(None) == len(column) else array(column)
 
 
-def lone_arguments(event: EncodedEvent, last_version: int | None) -> tuple[Any, ...]:
-    """The arguments of `append_event_v1` in their order."""
+def lone_arguments(event: EncodedEvent, last_version: int | None, salt: bytes) -> tuple[bytes, ...]:
+    """The arguments of `append_event_v1` in their order and PostgreSQL's binary format."""
     return (
-        event.event_id,
-        event.run_id,
-        event.event_type,
-        event.step_id,
-        event.attempt,
-        event.actor,
-        event.traceparent,
-        event.schema_version,
-        event.timestamp,
-        event.data,
-        os.urandom(SALT_BYTES),
-        last_version,
+        binary.uuid(event.event_id),
+        binary.text(event.run_id),
+        binary.text(event.event_type),
+        binary.text(event.step_id),
+        binary.int4(event.attempt),
+        binary.text(event.actor),
+        binary.text(event.traceparent),
+        binary.int2(event.schema_version),
+        binary.time(event.timestamp),
+        binary.framed(event.data),
+        binary.framed(salt),
+        binary.int8(last_version),
     )
 
 
@@ -160,7 +170,7 @@ def all_recorded(
 
 
 def recorded(event: EncodedEvent, position: int, version: int, recorded_at: datetime) -> RecordedEvent:
-    return RecordedEvent._make((position, version, recorded_at, *event))
+    return _new_recorded((position, version, recorded_at, *event))
 
 
 def positions_of(answer: Any) -> tuple[int, int]:

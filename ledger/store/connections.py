@@ -114,6 +114,15 @@ class Connections:
         finally:
             self.release(connection)
 
+    def lease_again(self, connection: Connection) -> bool:
+        """Whether `connection`, used before, lies idle and nobody waits for one: then it is leased, and
+        whoever asked releases it."""
+        with self._lock:
+            is_free = connection in self._idle and not self._waiting and not connection.is_closed()
+            if is_free:
+                self._take_up(connection)
+            return is_free
+
     async def acquire(
         self, database: str, purpose: str, connect: Connect, *, hold: bool = False
     ) -> Connection:
@@ -248,7 +257,6 @@ class Connections:
             loop.call_soon_threadsafe(_wake, waiter.woken)
 
     def _at_hand(self, key: Key) -> Connection | None:
-        """The way of nearly every lease: nobody waits, and a connection is there."""
         with self._lock:
             return None if self._waiting else self._idle_with(key)
 

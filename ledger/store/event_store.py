@@ -10,6 +10,7 @@ from ledger.contract.events import Event, RecordedEvent
 from ledger.errors import DaichoError
 from ledger.store.append import Group, Outcome, encode_group
 from ledger.store.appender import Appender
+from ledger.store.flights import Answered
 from ledger.store.head_watcher import HeadWatcher
 from ledger.store.postgres_errors import store_error
 from ledger.store.reader import Reader
@@ -84,6 +85,16 @@ class EventStore:
         """Append several groups in one commit; each has its own outcome. After StoreUnavailable
         they may be recorded or not; calling again with the same ids tells. The caller sets an end to it."""
         return await self._appender.append(groups)
+
+    def send_groups(self, groups: Sequence[Group], answered: Answered) -> bool:
+        """As `append_groups`, but at once: what is sent before another is answered follows that one.
+        `answered` hears the outcomes or the error, after which nothing that was sent later is recorded:
+        `append_groups` goes on with it. False, and nothing done, where only that can."""
+        return self._appender.send(groups, answered)
+
+    def give_up(self) -> None:
+        """Ends the wait for what `send_groups` sent: it may be recorded or not."""
+        self._appender.give_up()
 
     async def head(self) -> int:
         """The last position; 0 where nothing is recorded."""

@@ -6,7 +6,7 @@ SELECT outcomes, positions, versions, recorded_at
 
 -- name: append_new
 SELECT position_, recorded_at_, versions_
-  FROM ledger.append_events_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+  FROM ledger.append_events_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, true, $13)
 
 -- name: append_contended
 CALL ledger.append_contended_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, NULL)

@@ -13,7 +13,8 @@ from projections.audit.search import SearchPage
 from projections.audit.state import StateAsOf
 from projections.audit.statistics import Statistics
 from projections.audit.tables import RunsAsOf, TableAsOf
-from projections.audit.timeline import Anomaly, AttemptSpan, Timeline, TimelineEntry
+from projections.audit.timeline import Anomaly, Timeline, TimelineEntry
+from projections.fold.timeline import AttemptSpan
 
 __all__ = [
     "ANSWERS",

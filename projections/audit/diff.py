@@ -8,7 +8,7 @@ from typing import Any
 from projections.audit.answers import Answer, Reference, Report, named_references, reports
 from projections.audit.bodies import BodyChange
 from projections.audit.history import RunHistory
-from projections.audit.summaries import prompt_text
+from projections.fold.timeline import prompt_text
 from projections.rows import ArtifactRow, AttemptRow, RunRow
 
 _RUN_FIELDS = (

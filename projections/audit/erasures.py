@@ -4,6 +4,7 @@ from datetime import datetime
 
 from ledger.contract.events import RecordedEvent
 from projections.audit.answers import Answer
+from projections.fold.timeline import Told
 
 
 class Erasure(Answer):
@@ -20,7 +21,7 @@ class Erasure(Answer):
     erased_reason: str | None = None
 
 
-def erasure_of(event: RecordedEvent, record: RecordedEvent | None) -> Erasure:
+def erasure_of(event: Told, record: RecordedEvent | None) -> Erasure:
     erasure = Erasure(
         position=event.position,
         event_type=str(event.event_type),

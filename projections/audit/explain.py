@@ -22,8 +22,9 @@ from projections.audit.answers import (
 from projections.audit.bodies import BodyChange
 from projections.audit.history import RunHistory, first_position, inputs_of
 from projections.audit.near import did_you_mean
-from projections.audit.timeline import Anomaly, AttemptSpan, span_of
+from projections.audit.timeline import Anomaly, span_of
 from projections.fold.durations import milliseconds_between
+from projections.fold.timeline import AttemptSpan
 from projections.rows import AttemptRow, RunRow
 
 _WHY = {

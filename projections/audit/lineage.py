@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from projections.audit.answers import Answer
 from projections.audit.history import RunHistory, first_position, inputs_of
-from projections.audit.summaries import prompt_text
+from projections.fold.timeline import prompt_text
 from projections.rows import ArtifactRow, AttemptRow
 
 Direction = Literal["up", "down", "both"]

@@ -25,7 +25,7 @@ from projections.audit.search import SearchPage, Wanted, search
 from projections.audit.state import StateAsOf, state_as_of
 from projections.audit.statistics import Source, Statistics, statistics
 from projections.audit.tables import RunsAsOf, TableAsOf, runs_at, table_at
-from projections.audit.timeline import Timeline, TimelineBuilder, TimelineEntry
+from projections.audit.timeline import Timeline, TimelineBuilder, TimelineEntry, as_told
 
 At = int | datetime | Point | None
 """A position, an aware time or a Point; None is now, or, where a range begins, the first event."""
@@ -54,11 +54,11 @@ class AuditQueries:
         builder = TimelineBuilder(self._tenant.tenant_id, run_id)
         entries: list[TimelineEntry] = []
         with collector_paused():
-            async for events in self._runs.pages(run_id, Point.of(at)):
-                entries += builder.add(events, await self._runs.erasures(events))
+            async for told, erasures in self._runs.told(run_id, Point.of(at)):
+                entries += builder.add(told, erasures)
             found = builder.timeline(entries)
-        if step is not None and step not in builder.state.steps:
-            raise no_step(run_id, step, builder.state.steps)
+        if step is not None and step not in builder.folded.step_status:
+            raise no_step(run_id, step, builder.folded.step_status)
         return found.only(step=step, after=after, errors=errors)
 
     async def follow(
@@ -71,7 +71,7 @@ class AuditQueries:
         builder = TimelineBuilder(self._tenant.tenant_id, run_id)
         async with aclosing(self._tenant.store.subscribe(run_id=run_id)) as events:
             async for event in events:
-                [entry] = builder.add([event], await self._runs.erasures([event]))
+                [entry] = builder.add([as_told(event)], await self._runs.erasures([event]))
                 if entry.is_wanted(step, after, errors):
                     yield entry
                 if builder.has_ended:

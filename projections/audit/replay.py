@@ -182,15 +182,23 @@ async def _whole_folder(folder: Path) -> AsyncIterator[Path]:
 
 
 def _free(folder: Path) -> Path:
-    """The folder's real place. Raises FolderRefused."""
-    target = folder.resolve()
-    if target.is_dir():
-        if any(target.iterdir()):
+    """The folder's real place. Raises FolderRefused; of a symbolic link too, which may lead anywhere."""
+    try:
+        # Strict: what stands before a `..` must be there, or nobody knows where that leads.
+        target = folder.resolve() if folder.exists() else folder.parent.resolve(strict=True) / folder.name
+        if folder.is_symlink():
+            raise _refused(folder, "it is a symbolic link")
+        if folder.exists() and not folder.is_dir():
+            raise _refused(folder, "it is a file")
+        if folder.exists() and any(folder.iterdir()):
             raise _refused(folder, "it is not empty")
-    elif target.exists():
-        raise _refused(folder, "it is a file")
-    if not target.parent.is_dir():
-        raise _refused(folder, f"its parent {target.parent} is not there")
+        if not target.parent.is_dir() or folder.name == "..":
+            raise _refused(folder, f"its parent {target.parent} is no folder")
+    except FileNotFoundError:
+        raise _refused(folder, f"its parent {folder.parent} is not there") from None
+    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
+        said = error.strerror if isinstance(error, OSError) else error
+        raise _refused(folder, f"its place cannot be looked at ({said})") from None
     return target
 
 

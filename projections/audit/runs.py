@@ -20,7 +20,7 @@ from projections.audit.points import NOW, Point
 from projections.audit.sql import SQL
 from projections.fold import IN_GRAPH_STATE, GraphStateFold
 
-_READ_STREAM = load_statements("ledger.store", "queries.sql")["read_stream"]
+_SQL = load_statements("ledger.store", "queries.sql")
 PAGE_EVENTS = 5_000
 
 
@@ -52,8 +52,17 @@ class RunReader:
     ) -> AsyncIterator[list[RecordedEvent]]:
         """The run's events in order. Raises RunNotFound where it has none, PositionNotReached where it
         has none up to `point`, or the point lies beyond the head."""
-        async for rows in self._rows(_READ_STREAM, run_id, point, page_events):
+        async for rows in self._rows(_SQL["read_stream"], run_id, point, page_events):
             yield [recorded_event(self.tenant.tenant_id, row) for row in rows]
+
+    async def told(
+        self, run_id: str, point: Point = NOW
+    ) -> AsyncIterator[tuple[list[Any], dict[int, RecordedEvent]]]:
+        """What a timeline tells of the run's events, in order, a page at a time, and the records of the
+        erasures of those that are erased, by their positions. Raises as `pages` does."""
+        async for rows in self._rows(SQL["read_for_timeline"], run_id, point, PAGE_EVENTS):
+            erased = [row["position"] for row in rows if row["payload"] is None]
+            yield rows, await self._erasures_at(erased) if erased else {}
 
     async def _rows(
         self, statement: str, run_id: str, point: Point, page_rows: int, *wanted: Any
@@ -83,6 +92,11 @@ class RunReader:
     async def erasures(self, events: list[RecordedEvent]) -> dict[int, RecordedEvent]:
         return await erasures_of(self.tenant.reader, events)
 
+    async def _erasures_at(self, positions: list[int]) -> dict[int, RecordedEvent]:
+        tenant = self.tenant
+        rows = await tenant.reader.fetch(_SQL["read_positions"], positions, doing="reading erased events")
+        return await self.erasures([recorded_event(tenant.tenant_id, row) for row in rows])
+
     async def position_of(self, point: Point, run_id: str | None = None) -> int | None:
         """The last position that the point takes in; None for now. Raises PositionNotReached."""
         if point.time is not None:
@@ -93,10 +107,12 @@ class RunReader:
             await self._require_reached(point.position)
         return point.position
 
-    async def bounds(self, since: Point, until: Point, last: int) -> tuple[int, int]:
+    async def bounds(
+        self, since: Point, until: Point, last: int, run_id: str | None = None
+    ) -> tuple[int, int]:
         """The positions of a range, the first exclusive. Never beyond `last`."""
-        upto = await self.position_of(until)
-        return await self.position_before(since), last if upto is None else min(upto, last)
+        upto = await self.position_of(until, run_id)
+        return await self.position_before(since, run_id), last if upto is None else min(upto, last)
 
     async def position_before(self, since: Point, run_id: str | None = None) -> int:
         """The last position that a range beginning at `since` leaves out; 0 where it leaves out none."""
@@ -159,6 +175,6 @@ class RunReader:
         if upto is not None and upto < first.position:
             raise PositionNotReached(
                 f"Run {run_id!r} had no event at that point",
-                expected=f"position {first.position} or later ({first.recorded_at.isoformat()})",
+                expected=f"position {first.position} or later ({first.recorded_at.astimezone().isoformat()})",
                 fix="Ask for a later point",
             )

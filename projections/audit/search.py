@@ -14,10 +14,12 @@ import orjson
 from ledger.contract.errors import ErrorCategory
 from ledger.contract.event_type import EventType
 from ledger.contract.events import RecordedEvent
-from ledger.errors import InvalidSearch
+from ledger.contract.names import shown
+from ledger.errors import InvalidSearch, PositionNotReached, StepNotFound
 from ledger.store.recorded import recorded_event
 from ledger.store.statements import load_statements
 from projections.audit.answers import Answer
+from projections.audit.near import did_you_mean
 from projections.audit.points import Point
 from projections.audit.runs import RunReader
 from projections.audit.summaries import summary_of
@@ -103,6 +105,12 @@ async def search(
 ) -> SearchPage:
     limit = max(1, min(limit, LIMIT_MAX))
     head = await reader.tenant.store.head()
+    if before is not None and before > head + 1:
+        raise PositionNotReached(
+            f"There is no position before {before}",
+            expected=f"at most {head + 1}, which the head comes before",
+            fix="Give what the page before says in `next`",
+        )
     lower, upto = await reader.bounds(since, until, head)
     upper = upto + 1 if before is None else min(upto + 1, before)
     name, lead = _lead(wanted)
@@ -127,7 +135,36 @@ async def search(
         looked = _SQL["looked"].replace("{look}", _SQL[name])
         [(count, last)] = await reader.tenant.reader.fetch(looked, *arguments, doing="searching events")
         following = last if count == LOOKED_AT_MAX else None
+    if not found and following is None:
+        await _require_known(reader, wanted)
     return SearchPage(tenant_id=reader.tenant.tenant_id, events=found, next=following)
+
+
+async def _require_known(reader: RunReader, wanted: Wanted) -> None:
+    """Nothing was found: raises where that is because a name is misspelt, with what is like it."""
+    if wanted.run_id is not None:
+        await reader.require(wanted.run_id)
+    if wanted.step_id is not None:
+        steps = await _names(reader, "step_ids")
+        if wanted.step_id not in steps:
+            raise StepNotFound(
+                f"No event of tenant {reader.tenant.tenant_id!r} names a step {shown(wanted.step_id)}",
+                fix=did_you_mean(wanted.step_id, steps, "`daicho stats` lists them"),
+            )
+    unknown = [name for name in wanted.types or () if name not in _OWN_TYPES]
+    if unknown:
+        types = await _names(reader, "event_types")
+        for name in unknown:
+            if name not in types:
+                raise InvalidSearch(
+                    f"No event has the type {shown(name)}",
+                    fix=did_you_mean(name, [*types, *_OWN_TYPES], f"Types are {', '.join(_OWN_TYPES)}"),
+                )
+
+
+async def _names(reader: RunReader, statement: str) -> list[str]:
+    rows = await reader.tenant.reader.fetch(_SQL[statement], doing="looking for names")
+    return [row[0] for row in rows]
 
 
 def search_events(

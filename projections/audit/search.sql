@@ -60,3 +60,23 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
 -- name: looked
 -- How many events were looked at, and the last of them.
 SELECT count(*), min(position) FROM ({look}) AS looked_at
+
+-- name: step_ids
+-- Every step that an event names, at most 1,000: from one to the next by the index, past the events of each.
+WITH RECURSIVE named (step_id) AS (
+    (SELECT step_id FROM ledger.events WHERE step_id IS NOT NULL ORDER BY step_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.step_id FROM ledger.events AS e WHERE e.step_id > named.step_id ORDER BY e.step_id LIMIT 1)
+      FROM named WHERE named.step_id IS NOT NULL
+)
+SELECT step_id FROM named WHERE step_id IS NOT NULL LIMIT 1000
+
+-- name: event_types
+WITH RECURSIVE named (event_type) AS (
+    (SELECT event_type FROM ledger.events ORDER BY event_type LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.event_type FROM ledger.events AS e
+             WHERE e.event_type > named.event_type ORDER BY e.event_type LIMIT 1)
+      FROM named WHERE named.event_type IS NOT NULL
+)
+SELECT event_type FROM named WHERE event_type IS NOT NULL LIMIT 1000

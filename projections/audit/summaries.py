@@ -4,27 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ledger.contract.events import EventType
+from projections.fold.timeline import prompt_text
 
 Payload = Mapping[str, Any]
 
 
-def summary_of(event_type: EventType | str, payload: Payload) -> str:
+def summary_of(event_type: str, payload: Payload) -> str:
     """Empty where nothing is to be said beside the type, or the payload was erased."""
     summary = _SUMMARIES.get(event_type)
     return summary(payload) if summary is not None and payload else ""
-
-
-def prompt_text(prompt: Any) -> str | None:
-    """Name and, where it was told, version: `draft v2`."""
-    if not prompt:
-        return None
-    version = prompt.get("version")
-    return str(prompt["name"]) if version is None else f"{prompt['name']} v{version}"
-
-
-def prompt_digest(prompt: Any) -> str | None:
-    """Of the prompt's template, where it was told."""
-    return prompt.get("digest") if prompt else None
 
 
 def _started(payload: Payload) -> str:
@@ -34,7 +22,9 @@ def _started(payload: Payload) -> str:
 
 def _step_started(payload: Payload) -> str:
     model, prompt = payload.get("model"), prompt_text(payload.get("prompt"))
-    return ", ".join([*([model] if model else []), *([f"prompt {prompt}"] if prompt else [])])
+    if prompt is None:
+        return model or ""
+    return f"{model}, prompt {prompt}" if model else f"prompt {prompt}"
 
 
 def _outputs(payload: Payload) -> str:
@@ -70,7 +60,7 @@ def _stored(payload: Payload) -> str:
     return f"{payload['name']} {ref['digest'][:8]} ({ref['size_bytes']} bytes)"
 
 
-_SUMMARIES: Mapping[EventType | str, Callable[[Payload], str]] = {
+_SUMMARIES: Mapping[str, Callable[[Payload], str]] = {
     EventType.RUN_STARTED: _started,
     EventType.RUN_SUCCEEDED: _outputs,
     EventType.RUN_FAILED: _failed,

@@ -1,20 +1,25 @@
 """Timeline: what happened in a run, event by event, with what the fold finds odd about each, and attempt
 by attempt, with what each waited for."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
-from ledger.contract.events import EventType, RecordedEvent
+from ledger.contract.events import EventType, RecordedEvent, decoded_payloads
 from projections.audit.answers import Answer
-from projections.audit.erasures import Erasure, erasure_of
-from projections.audit.history import RunHistory
-from projections.audit.summaries import Payload, prompt_digest, prompt_text, summary_of
-from projections.fold import RunState, fold_decoded
+from projections.audit.erasures import erasure_of
+from projections.audit.summaries import Payload, summary_of
 from projections.fold.durations import milliseconds_between
 from projections.fold.runs import ENDED
-from projections.rows import AnomalyRow, AttemptRow, RunRow
+from projections.fold.timeline import AttemptSpan, TimelineFold, prompt_digest, prompt_text
+from projections.rows import AttemptRow, RunRow
+
+Erasures = Mapping[int, RecordedEvent]
+"""The records of erasures, by the erased event's position."""
+
+NO_ERASURES: Erasures = MappingProxyType({})
 
 _TROUBLES = frozenset(
     {EventType.STEP_FAILED, EventType.STEP_LOST, EventType.RUN_FAILED, EventType.RUN_CANCELLED}
@@ -75,36 +80,6 @@ class TimelineEntry:
         )
 
 
-@dataclass(slots=True)
-class AttemptSpan:
-    """One attempt from its start to its end; either time is None where nothing recorded it. It waited
-    `retry_wait_ms` from the end of the attempt before it, then `queue_ms` for a worker where the engine
-    said when it was offered. `prompt` is name and version, `prompt_digest` that of its template; the pack is
-    the run's, its digest that of all its prompts; `ordinal` counts a step's attempts."""
-
-    step_id: str
-    ordinal: int
-    attempt: int
-    status: str
-    started_at: datetime | None
-    ended_at: datetime | None
-    duration_ms: int | None
-    retry_wait_ms: int | None
-    queue_ms: int | None
-    actor: str | None
-    worker: str | None
-    model: str | None
-    prompt: str | None
-    prompt_digest: str | None
-    prompt_pack_id: str | None
-    prompt_pack_version: str | None
-    prompt_pack_digest: str | None
-    error_category: str | None
-    retryable: bool | None
-    started_position: int | None
-    ended_position: int | None
-
-
 class Timeline(Answer):
     tenant_id: str
     run_id: str
@@ -135,25 +110,46 @@ class TimelineBuilder:
 
     def __init__(self, tenant_id: str, run_id: str) -> None:
         self.tenant_id = tenant_id
-        self.state = RunState(run_id)
+        self.folded = TimelineFold(run_id)
         self._first: datetime | None = None
-        self._anomalies = 0
 
     @property
     def has_ended(self) -> bool:
-        return self.state.run is not None and self.state.run.status in ENDED
+        return self.folded.status in ENDED
 
-    def add(
-        self,
-        events: Iterable[RecordedEvent],
-        erasure_records: Mapping[int, RecordedEvent] = MappingProxyType({}),
-    ) -> list[TimelineEntry]:
-        """`erasure_records` are those of erased events, by the erased position."""
-        return [self._add(event, erasure_records) for event in events]
+    def add(self, told: Sequence[Sequence[Any]], erasures: Erasures = NO_ERASURES) -> list[TimelineEntry]:
+        """Events as `read_for_timeline` reads them; the records of the erasures of those that are erased,
+        by the erased position."""
+        run, first, entries = self.folded, self._first, []
+        payloads = decoded_payloads([(row[2], row[8], row[9]) for row in told])
+        for row, payload in zip(told, payloads, strict=True):
+            position, version, event_type, timestamp, recorded_at, step_id, attempt, actor, _, data = row
+            if first is None:
+                first = self._first = timestamp
+            entry = TimelineEntry(
+                position,
+                version,
+                event_type,
+                timestamp,
+                recorded_at,
+                milliseconds_between(first, timestamp),
+                step_id,
+                attempt,
+                actor,
+                summary_of(event_type, payload),
+            )
+            of_attempt = run.add(entry, payload)
+            if run.odd:
+                entry.anomalies = tuple(Anomaly(code, message) for code, message in run.take_odd())
+            if data is None:
+                _say_erased(entry, erasures.get(position))
+            for say in _SAID_OF.get(event_type, ()):
+                say(entry, run, of_attempt, payload)
+            entries.append(entry)
+        return entries
 
     def timeline(self, entries: list[TimelineEntry]) -> Timeline:
-        run = self.state.run or RunRow(self.state.run_id)
-        history = RunHistory(self.tenant_id, run.run_id, self.state)
+        run = self.folded
         # Every value is one of ours already: validating each once more would double the time.
         return Timeline.model_construct(
             tenant_id=self.tenant_id,
@@ -166,55 +162,32 @@ class TimelineBuilder:
             started_at=run.started_at,
             ended_at=run.ended_at,
             duration_ms=run.duration_ms,
-            attempts=[span_of(row, run) for row in history.attempts],
+            attempts=run.spans(),
             entries=entries,
         )
 
-    def _add(self, event: RecordedEvent, records: Mapping[int, RecordedEvent]) -> TimelineEntry:
-        state, payload, event_type = self.state, event.payload or {}, event.event_type
-        fold_decoded(state, event, payload)
-        run = state.run
-        if run is not None and run.anomalies == self._anomalies:
-            state.touched.clear()
-            odd: tuple[Anomaly, ...] = ()
-        else:
-            odd = self._take_anomalies()
-        first = self._first
-        if first is None:
-            first = self._first = event.timestamp
-        entry = TimelineEntry(
-            event.position,
-            event.version,
-            str(event_type),
-            event.timestamp,
-            event.recorded_at,
-            milliseconds_between(first, event.timestamp),
-            event.step_id,
-            event.attempt,
-            event.actor,
-            summary_of(event_type, payload),
-            anomalies=odd,
-        )
-        if event.data is None:
-            _say_erased(entry, erasure_of(event, records.get(event.position)))
-        for say in _SAID_OF.get(event_type, ()):
-            say(entry, state, event, payload)
-        return entry
-
-    def _take_anomalies(self) -> tuple[Anomaly, ...]:
-        self._anomalies = self.state.run.anomalies if self.state.run else 0
-        rows = [row for row in self.state.take_touched() if isinstance(row, AnomalyRow)]
-        return tuple(Anomaly(row.code, row.message) for row in rows)
-
 
 def timeline_of(
-    tenant_id: str,
-    run_id: str,
-    events: Iterable[RecordedEvent],
-    erasure_records: Mapping[int, RecordedEvent] = MappingProxyType({}),
+    tenant_id: str, run_id: str, events: Iterable[RecordedEvent], erasures: Erasures = NO_ERASURES
 ) -> Timeline:
     builder = TimelineBuilder(tenant_id, run_id)
-    return builder.timeline(builder.add(events, erasure_records))
+    return builder.timeline(builder.add([as_told(event) for event in events], erasures))
+
+
+def as_told(event: RecordedEvent) -> Sequence[Any]:
+    """An event that was read whole, as `read_for_timeline` would have read it."""
+    return (
+        event.position,
+        event.version,
+        str(event.event_type),
+        event.timestamp,
+        event.recorded_at,
+        event.step_id,
+        event.attempt,
+        event.actor,
+        event.schema_version,
+        event.data,
+    )
 
 
 def span_of(row: AttemptRow, run: RunRow) -> AttemptSpan:
@@ -243,11 +216,11 @@ def span_of(row: AttemptRow, run: RunRow) -> AttemptSpan:
     )
 
 
-def _say_start(entry: TimelineEntry, state: RunState, event: RecordedEvent, _: Payload) -> None:
-    attempt, run = state.attempts[event.step_id or ""][-1], state.the_run(event)
+def _say_start(entry: TimelineEntry, run: TimelineFold, attempt: AttemptSpan | None, _: Payload) -> None:
+    assert attempt is not None
     entry.model = attempt.model
-    entry.prompt = prompt_text(attempt.prompt)
-    entry.prompt_digest = prompt_digest(attempt.prompt)
+    entry.prompt = attempt.prompt
+    entry.prompt_digest = attempt.prompt_digest
     entry.prompt_pack_id = run.prompt_pack_id
     entry.prompt_pack_version = run.prompt_pack_version
     entry.prompt_pack_digest = run.prompt_pack_digest
@@ -255,30 +228,28 @@ def _say_start(entry: TimelineEntry, state: RunState, event: RecordedEvent, _: P
         entry.waited_ms = (attempt.retry_wait_ms or 0) + (attempt.queue_ms or 0)
 
 
-def _say_attempt_ended(entry: TimelineEntry, state: RunState, event: RecordedEvent, _: Payload) -> None:
-    for row in reversed(state.attempts.get(event.step_id or "", ())):
-        if row.ended_position == event.position:
-            entry.duration_ms = row.duration_ms
-            return
+def _say_end(entry: TimelineEntry, _: TimelineFold, attempt: AttemptSpan | None, __: Payload) -> None:
+    if attempt is not None:
+        entry.duration_ms = attempt.duration_ms
 
 
-def _say_run_ended(entry: TimelineEntry, state: RunState, event: RecordedEvent, _: Payload) -> None:
-    entry.duration_ms = state.the_run(event).duration_ms
+def _say_run_ended(entry: TimelineEntry, run: TimelineFold, _: AttemptSpan | None, __: Payload) -> None:
+    entry.duration_ms = run.duration_ms
 
 
-def _say_error(entry: TimelineEntry, _: RunState, __: RecordedEvent, payload: Payload) -> None:
+def _say_error(entry: TimelineEntry, _: TimelineFold, __: AttemptSpan | None, payload: Payload) -> None:
     if error := payload.get("error"):
         entry.error_category = error["category"]
         entry.retryable = error["category"] == "retryable"
 
 
-_Say = Callable[[TimelineEntry, RunState, RecordedEvent, Payload], None]
+_Say = Callable[[TimelineEntry, TimelineFold, AttemptSpan | None, Payload], None]
 
-_SAID_OF: Mapping[EventType | str, tuple[_Say, ...]] = {
+_SAID_OF: Mapping[str, tuple[_Say, ...]] = {
     EventType.STEP_STARTED: (_say_start,),
-    EventType.STEP_SUCCEEDED: (_say_attempt_ended,),
-    EventType.STEP_FAILED: (_say_attempt_ended, _say_error),
-    EventType.STEP_LOST: (_say_attempt_ended,),
+    EventType.STEP_SUCCEEDED: (_say_end,),
+    EventType.STEP_FAILED: (_say_end, _say_error),
+    EventType.STEP_LOST: (_say_end,),
     EventType.STEP_RETRYING: (_say_error,),
     EventType.RUN_SUCCEEDED: (_say_run_ended,),
     EventType.RUN_FAILED: (_say_run_ended, _say_error),
@@ -286,7 +257,8 @@ _SAID_OF: Mapping[EventType | str, tuple[_Say, ...]] = {
 }
 
 
-def _say_erased(entry: TimelineEntry, erasure: Erasure) -> None:
+def _say_erased(entry: TimelineEntry, record: RecordedEvent | None) -> None:
+    erasure = erasure_of(entry, record)
     entry.erased = True
     entry.erased_at = erasure.erased_at
     entry.erased_by = erasure.erased_by

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
-from ledger import Settings, Tenant
+from ledger import Event, Settings, Tenant
 from ledger.cli import main
 from projections.audit import ANSWERS, Answer, AuditQueries, Point, schema_of
 
@@ -143,6 +143,21 @@ async def test_following_a_run_that_has_ended_prints_it_and_ends(daicho: CliRunn
         (("table", "attempt"), "Did you mean 'attempts'"),
         (("lineage", "0000000000"), "has the digest 0000000000"),
         (("search", "--text", ""), "cannot be sought"),
+        (("search", "--run", "frist"), "Did you mean 'first'"),
+        (("search", "--step", "outlin"), "Did you mean 'outline'"),
+        (("search", "--type", "step.faild"), "Did you mean 'step.failed'"),
+        (("search", "--before", "999"), "There is no position before 999"),
+        (("search", "--until", "999"), "There is no position 999"),
+        (("stats", "--until", "999"), "There is no position 999"),
+        (("replay", "frist", "--to", "out"), "Did you mean 'first'"),
+        (("replay", "first", "--to", "x" * 300), "its place cannot be looked at (File name too long)"),
+        (("state", "first", "--time", "3"), "--time takes a time"),
+        (("timeline", "first", "--at", "2001-01-01"), "had no event at that point"),
+        (("export", "--run", "frist"), "Did you mean 'first'"),
+        (("export", "--until", "999"), "There is no position 999"),
+        (("export", "--format", "parquet"), "name a file with --output"),
+        (("export", "-o", "no/such/folder/file"), "cannot be written: No such file"),
+        (("import", "no-such-file", "--as", "another"), "cannot be read: No such file"),
         (("runs", "--at", "3", "--step", "draft"), "--at goes with"),
         (("schema", "nonsense"), "is not one of"),
     ],
@@ -151,7 +166,7 @@ async def test_following_a_run_that_has_ended_prints_it_and_ends(daicho: CliRunn
 async def test_what_is_wrong_is_told_with_what_is_like_it(
     daicho: CliRunner, audited: Tenant, words: tuple[str, ...], told: str
 ) -> None:
-    tenant: tuple[str, ...] = () if words[0] == "schema" else ("-t", audited.tenant_id)
+    tenant: tuple[str, ...] = () if words[0] in {"schema", "import"} else ("-t", audited.tenant_id)
     code, output = await _run(daicho, *words, *tenant)
     assert (code, told in " ".join(output.split())) == (2, True), output
 
@@ -163,3 +178,21 @@ async def test_schemas_are_printed_one_or_all(daicho: CliRunner) -> None:
     for name, schema in everything.items():
         Draft202012Validator.check_schema(schema)
         assert json.loads((await _run(daicho, "schema", name))[1]) == schema
+
+
+async def test_what_people_read_holds_no_python_and_no_none(daicho: CliRunner, audited: Tenant) -> None:
+    code, output = await _run(daicho, "state", "first", "-t", audited.tenant_id)
+    assert (code, output.splitlines()[0].split()) == (0, ["run", "first", "succeeded"])
+    assert "config       none" in output
+    code, output = await _run(daicho, "timeline", "$tenant", "-t", audited.tenant_id)
+    assert (code, "None" in output) == (2, False)  # nothing administrative is recorded yet
+    await audited.emitter.emit(
+        Event(
+            event_type="projection.rebuilt",
+            run_id="$tenant",
+            tenant_id=audited.tenant_id,
+            payload={"position": 1},
+        )
+    )
+    code, output = await _run(daicho, "timeline", "$tenant", "-t", audited.tenant_id)
+    assert (code, "None" in output) == (0, False)

@@ -27,7 +27,23 @@ def folder() -> Iterator[Path]:
             yield Path(made)
 
 
-@pytest.mark.parametrize("page", ["llm.md", "prompts.md"])
+GUIDES = ("audit.md", "blobs.md", "erasing.md", "exporting.md", "llm.md", "prompts.md")
+ELSEWHERE = {"projections.md": "test_projections.py", "eventsourcing.md": "test_docs_example.py"}
+
+
+def test_every_page_with_an_example_is_run() -> None:
+    with_examples = {
+        page.name
+        for page in DOCS.glob("*.md")
+        if re.search(r"^```(python|console)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert with_examples == {*GUIDES, *ELSEWHERE}
+    tests = {path.name: path for path in DOCS.parent.glob("tests/**/test_*.py")}
+    for page, test in ELSEWHERE.items():
+        assert page in tests[test].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", GUIDES)
 async def test_a_guide_runs_as_it_is_read(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAICHO_HOME", str(folder / "home"))
     monkeypatch.setenv("DAICHO_TENANT", "acme")
@@ -54,7 +70,7 @@ async def run_python(text: str, page: str, namespace: dict[str, object]) -> None
 
 
 async def run_command(line: str) -> str:
-    daicho, *words = shlex.split(line)
+    daicho, *words = shlex.split(line, comments=True)
     assert daicho == "daicho", line
     done = await asyncio.to_thread(CliRunner().invoke, main, words)
     assert done.exit_code == 0, f"{line}: {done.output}"

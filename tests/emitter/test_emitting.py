@@ -25,6 +25,7 @@ from ledger.errors import (
     TenantMismatch,
 )
 from ledger.store.append import Group, Outcome
+from ledger.store.flights import Answered
 from tests.support.events import assert_gapless, everything, fact
 
 CHILD = Path(__file__).with_name("emitting_child.py")
@@ -212,6 +213,13 @@ class LosesAnswers:
         self.tenant_id = tenant.tenant_id
         self.lost = 0
 
+    def send_groups(self, groups: list[Group], answered: Answered) -> bool:
+        def heard(answer: list[Outcome] | Exception) -> None:
+            self.lost += 1
+            answered(StoreUnavailable("the answer was lost") if self.lost % 2 else answer)
+
+        return self._store.send_groups(groups, heard)
+
     async def append_groups(self, groups: list[Group]) -> list[Outcome]:
         outcomes = await self._store.append_groups(groups)
         self.lost += 1
@@ -236,6 +244,9 @@ class Unreachable:
     def __init__(self, how: str) -> None:
         self.how = how
 
+    def send_groups(self, groups: list[Group], answered: Answered) -> bool:
+        return False
+
     async def append_groups(self, groups: list[Group]) -> list[Outcome]:
         if self.how == "hangs":
             await asyncio.sleep(3600)
@@ -257,8 +268,8 @@ async def test_each_emit_hears_at_its_own_deadline(how: str) -> None:
 
     waited = await asyncio.gather(*(emit(after) for after in (0, 0, 0, 0.2, 0.4)))
     assert all(0.45 < seconds < 2.0 for seconds in waited), waited
-    if emitter._sender is not None:  # the hanging append outlives its waiters; the store bounds it
-        emitter._sender.cancel()
+    if emitter._repair is not None:  # the hanging append outlives its waiters; the store bounds it
+        emitter._repair.cancel()
 
 
 async def test_a_sender_that_is_stopped_between_two_tries_leaves_nobody_waiting() -> None:
@@ -266,8 +277,8 @@ async def test_a_sender_that_is_stopped_between_two_tries_leaves_nobody_waiting(
     event = Event(event_type="run.cancelled", tenant_id="t", run_id="r")
     tasks = [asyncio.create_task(emitter.emit(event)) for _ in range(5)]
     await asyncio.sleep(0.02)  # in the pause after the first try
-    assert emitter._sender is not None
-    emitter._sender.cancel()
+    assert emitter._repair is not None
+    emitter._repair.cancel()
     outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
     assert all(isinstance(outcome, StoreUnavailable | EmitterClosed) for outcome in outcomes)
 

@@ -155,7 +155,7 @@ async def test_an_archive_that_is_there_stays(ledger: Ledger, filled: Tenant, ar
         ("write_events", True),
         ("_write_log", True),
         ("_compare_tables", True),
-        ("_finish", False),
+        ("finish_import", False),
     ],
 )
 async def test_an_import_that_was_killed_is_finished_by_asking_again(

@@ -133,7 +133,13 @@ _payloads: dict[EventType, st.SearchStrategy[dict[str, Any]]] = {
         worker=_text,
         model=_text,
         prompt=st.just({"name": "draft", "version": 2}),
-        engine=st.just({"name": "temporal", "queue": "q"}),
+        engine=st.sampled_from(
+            [
+                {"name": "temporal", "queue": "q"},
+                {"name": "temporal", "scheduled_at": "2026-01-01T12:00:05Z"},
+                {"name": "temporal", "scheduled_at": "2026-01-01T13:00:30.5+01:00"},
+            ]
+        ),
     ),
     T.STEP_SUCCEEDED: _given(outputs=_outputs, **_ends),
     T.STEP_FAILED: _given(

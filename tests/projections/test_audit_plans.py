@@ -31,6 +31,7 @@ QUESTIONS: dict[str, tuple[Asked, str]] = {
     "runs as of": (lambda audit: audit.runs_at(MIDDLE, limit=3), "events_first_idx"),
     "open runs as of": (lambda audit: audit.runs_at(MIDDLE, status="running", limit=3), "events_type_idx"),
     "a version": (lambda audit: audit.state(run_name(3), Point(version=10)), "events_stream_version_key"),
+    "a timeline": (lambda audit: audit.timeline(run_name(3)), "events_stream_version_key"),
     "a state": (lambda audit: audit.state_at(run_name(3)), "events_stream_version_key"),
 }
 

@@ -122,6 +122,30 @@ async def test_a_folder_that_holds_anything_is_refused_and_nothing_is_left_behin
     assert (tmp_path / "full/mine.txt").read_text() == "mine"
 
 
+async def test_a_link_and_a_way_through_what_is_not_there_are_refused(tenant: Tenant, tmp_path: Path) -> None:
+    await _article(tenant)
+    audit = AuditQueries(tenant)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "nowhere").symlink_to("not-there")
+    (tmp_path / "loop").symlink_to("loop")
+    for folder, why in (
+        ("link", "it is a symbolic link"),
+        ("nowhere", "it is a symbolic link"),
+        ("loop", "it is a symbolic link"),
+        ("loop/out", "its place cannot be looked at"),
+        ("gone/../out", "is not there"),
+        ("real/..", "it is not empty"),
+        ("x" * 300, "its place cannot be looked at"),
+    ):
+        with pytest.raises(FolderRefused, match=why):
+            await audit.replay("r", tmp_path / folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "loop", "nowhere", "real"]
+    assert not list((tmp_path / "real").iterdir())
+    assert (await audit.replay("r", tmp_path / "real/../out")).ok
+    assert (tmp_path / "out/state.json").exists()
+
+
 async def test_a_store_that_fails_in_the_middle_leaves_no_folder(
     tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

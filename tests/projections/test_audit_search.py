@@ -12,8 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from test_projection_properties import can_be_emitted
 
-from ledger import Event, EventType, Ledger, Settings, Tenant
-from ledger.errors import InvalidSearch
+from ledger import Event, EventType, Ledger, RecordedEvent, Settings, Tenant
+from ledger.errors import InvalidSearch, RunNotFound, StepNotFound
 from projections import Projector
 from projections.audit import AuditQueries
 from projections.audit import search as search_module
@@ -81,11 +81,23 @@ async def _compare(
             patched.setattr(search_module, "LOOKED_AT_MAX", looked_at)
             for one in searches:
                 expected = search_events(events, one, after=since - 1, upto=until)
-                assert await _all_pages(audit, one, limit, since, until) == expected
+                if _is_misspelt(one, events):
+                    assert not expected
+                    with pytest.raises((RunNotFound, StepNotFound)):
+                        await _all_pages(audit, one, limit, since, until)
+                else:
+                    assert await _all_pages(audit, one, limit, since, until) == expected
         tables = await audit.statistics(since=since, until=until)
         afresh = await audit.statistics(since=since, until=until, source="events")
         assert afresh.model_copy(update={"source": "tables"}) == tables
         assert Statistics.model_validate_json(tables.model_dump_json()) == tables
+
+
+def _is_misspelt(one: Wanted, events: list[RecordedEvent]) -> bool:
+    """No event at all has the run, or the step."""
+    return (one.run_id is not None and one.run_id not in {event.run_id for event in events}) or (
+        one.step_id is not None and one.step_id not in {event.step_id for event in events}
+    )
 
 
 async def _all_pages(

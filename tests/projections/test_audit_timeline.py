@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from builder import PACK, RUN, TENANT, History, error, ref
 from event_strategies import recorded_histories
 from hypothesis import given, settings
@@ -10,8 +11,19 @@ from rich.console import Console
 from ledger import Event, Tenant
 from ledger.cli.answers.chart import chart
 from ledger.cli.answers.timeline import timeline_view, what
+from ledger.contract.events import decoded_payloads
+from ledger.contract.evolution import PayloadTooNew
 from projections.audit import AuditQueries, Timeline
-from projections.audit.timeline import timeline_of
+from projections.audit.history import RunHistory
+from projections.audit.timeline import span_of, timeline_of
+from projections.fold import RunState, fold
+from projections.fold.timeline import TimelineFold
+from projections.rows import AnomalyRow, RunRow
+
+TOLD_OF_RUNS = (
+    "status", "pipeline", "prompt_pack_id", "prompt_pack_version", "prompt_pack_digest",
+    "started_at", "ended_at", "duration_ms",
+)  # fmt: skip
 
 
 def _timeline(history: History, run_id: str = RUN) -> Timeline:
@@ -123,6 +135,39 @@ def test_whatever_was_recorded_it_is_told_and_drawn(history: History) -> None:
         ]
         assert Timeline.model_validate_json(found.model_dump_json()) == found
         Console(width=100, quiet=True).print(timeline_view(found, 100))
+
+
+@settings(deadline=None)
+@given(recorded_histories())
+def test_the_fold_of_a_timeline_says_what_the_whole_fold_says_after_every_event(history: History) -> None:
+    for run_id in {event.run_id for event in history.events}:
+        whole, lean = RunState(run_id), TimelineFold(run_id)
+        for event in [event for event in history.events if event.run_id == run_id]:
+            fold(whole, event)
+            ended_or_begun = lean.add(event, event.payload or {})
+            odd = [(row.code, row.message) for row in whole.take_touched() if isinstance(row, AnomalyRow)]
+            assert lean.take_odd() == odd
+            run = whole.run or RunRow(run_id)
+            for name in TOLD_OF_RUNS:
+                assert getattr(lean, name) == getattr(run, name), name
+            assert lean.spans() == [span_of(row, run) for row in RunHistory(TENANT, run_id, whole).attempts]
+            assert lean.step_status.keys() == whole.steps.keys()
+            assert [step for step, status in lean.step_status.items() if status == "running"] == [
+                step.step_id for step in whole.steps.values() if step.status == "running"
+            ]
+            if ended_or_begun is not None:
+                assert event.position in {ended_or_begun.started_position, ended_or_begun.ended_position}
+
+
+def test_what_was_decoded_together_is_what_was_decoded_one_by_one() -> None:
+    events = [*_troubled().events, *History().run_started().step_started().events]
+    events[1] = events[1]._replace(data=None)
+    events[2] = events[2]._replace(event_type="shop.domain:Order.Placed", data=b"no JSON")
+    stored = [(str(event.event_type), event.schema_version, event.data) for event in events]
+    assert decoded_payloads(stored) == [event.payload or {} for event in events]
+    with pytest.raises(PayloadTooNew):
+        decoded_payloads([("run.succeeded", 2, b"{}")])
+    assert decoded_payloads([("run.succeeded", 2, None)]) == [{}]
 
 
 async def test_following_ends_when_the_run_does(tenant: Tenant) -> None:

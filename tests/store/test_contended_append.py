@@ -14,14 +14,16 @@ import pytest
 
 from ledger import Event, Ledger, Settings, Tenant
 from ledger.control.embedded import EmbeddedPostgres
-from ledger.store.append import encode_event, new_arguments
+from ledger.store.append import SALT_BYTES
 from ledger.store.server import Connection
 from ledger.store.tenant_database import Role
 from tests.support.processes import children_of
 
-APPEND_UNFLUSHED = (
-    "SELECT position_ FROM ledger.append_events_v2($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12, false)"
-)
+APPEND_UNFLUSHED = """
+    SELECT position_
+      FROM ledger.append_events_v2(
+               ARRAY[$1::uuid], ARRAY[$2], ARRAY[-1], ARRAY[$3], ARRAY[$4], NULL, NULL, NULL,
+               ARRAY[1::smallint], ARRAY[now()], ARRAY['{}'::bytea], $5, p_flush => false)"""
 
 
 @pytest.fixture
@@ -38,7 +40,8 @@ def fact(tenant: Tenant, run_id: str = "run-1") -> Event:
 
 async def append_without_flush(connection: Connection, event: Event) -> int:
     """What append_contended_v2 has done between its two commits."""
-    position: int = await connection.fetchval(APPEND_UNFLUSHED, *new_arguments([encode_event(event)], [-1]))
+    said = (event.event_id, event.run_id, event.event_type, event.step_id, os.urandom(SALT_BYTES))
+    position: int = await connection.fetchval(APPEND_UNFLUSHED, *said)
     return position
 
 
@@ -112,7 +115,7 @@ async def test_what_was_acknowledged_under_contention_survives_the_crash(own_hom
                     event = fact(one, run_id)
                     recorded = await one.emitter.emit(event)
                     acknowledged[recorded.position] = event.event_id
-                    modes.add(one.store._appender.is_contended)
+                    modes.add(one.store._appender.flights.is_contended)
 
             both = (tenant, rival)
             emitting = [asyncio.create_task(emit(one, f"run-{n}")) for n in range(4) for one in both]

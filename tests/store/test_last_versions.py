@@ -25,9 +25,9 @@ async def test_two_writers_of_one_run_never_agree_on_a_version(tenant: Tenant, s
 
 async def test_a_hint_that_is_out_of_date_is_looked_up_alone_and_in_company(tenant: Tenant) -> None:
     await tenant.emitter.emit_many([fact(tenant), fact(tenant)])
-    tenant.store._appender.last_versions.note(["run-1"], [1])
+    tenant.store._appender.flights.last_versions.note(["run-1"], [1])
     assert (await tenant.emitter.emit(fact(tenant))).version == 3
-    tenant.store._appender.last_versions.note(["run-1"], [1])
+    tenant.store._appender.flights.last_versions.note(["run-1"], [1])
     recorded = await tenant.emitter.emit_many([fact(tenant), fact(tenant, "run-2"), fact(tenant)])
     assert [event.version for event in recorded] == [4, 1, 5]
 
@@ -35,7 +35,7 @@ async def test_a_hint_that_is_out_of_date_is_looked_up_alone_and_in_company(tena
 async def test_runs_that_are_remembered_and_runs_that_are_not_go_into_one_append(tenant: Tenant) -> None:
     for run_id in ("run-1", "run-2", "run-2"):
         await tenant.emitter.emit(fact(tenant, run_id))
-    tenant.store._appender.last_versions.forget()
+    tenant.store._appender.flights.last_versions.forget()
     await tenant.emitter.emit(fact(tenant, "run-1"))
     recorded = await tenant.emitter.emit_many([fact(tenant, f"run-{n}") for n in (1, 2, 3, 2, 1, 3)])
     assert [event.version for event in recorded] == [3, 3, 1, 4, 4, 2]

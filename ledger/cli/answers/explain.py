@@ -48,7 +48,8 @@ def _attempt(attempt: AttemptExplanation) -> Iterable[Text]:
         if value:
             yield Text.assemble((f"  {name:<9}", "dim"), value)
     if attempt.error is not None:
-        yield Text.assemble(("  error    ", "dim"), (first_line(attempt.error.message), "red"))
+        said = f"{attempt.error.category.value}: {first_line(attempt.error.message)}"
+        yield Text.assemble(("  error    ", "dim"), (said, "red"))
     if span.status != "succeeded":
         may = {True: "yes: ", False: "no: ", None: ""}[attempt.may_retry]
         yield Text.assemble(("  retry?   ", "dim"), f"{may}{attempt.why}")

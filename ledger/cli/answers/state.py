@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+import orjson
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -14,16 +15,17 @@ CELL_CHARS_MAX = 60
 
 def state_view(state: StateAsOf) -> RenderableType:
     facts = table("", "")
+    facts.show_header = False
     facts.add_row("run", Text.assemble(state.run_id, "  ", status_text(state.status)))
     as_of = f"position {state.position}, version {state.version}, recorded {local_time(state.recorded_at)}"
     facts.add_row("as of", as_of)
     facts.add_row("current step", Text(state.current_step or "none"))
-    facts.add_row("config", Text(str(state.config)))
-    facts.add_row("metadata", Text(str(state.metadata)))
+    facts.add_row("config", Text(_json(state.config)))
+    facts.add_row("metadata", Text(_json(state.metadata)))
     outputs = table("output", "digest", "#bytes", "path")
     for key, ref in state.step_outputs.items():
         outputs.add_row(Text(key), ref.digest[:12], str(ref.size_bytes), Text(ref.path))
-    parts: list[RenderableType] = [facts, outputs]
+    parts: list[RenderableType] = [facts, *([outputs] if state.step_outputs else [])]
     if state.errors:
         errors = table("error in", "#try", "category", "may retry", "message")
         for error in state.errors:
@@ -38,7 +40,7 @@ def state_view(state: StateAsOf) -> RenderableType:
     for report in state.validation_reports:
         issues = ", ".join(issue.code for issue in report.issues)
         verdict = Text("passed", style="green") if report.passed else Text(f"refused: {issues}", style="red")
-        parts.append(Text.assemble((f"{report.validator} ", "bold dim"), verdict))
+        parts.append(Text.assemble((f"checked by {report.validator}: ", "bold dim"), verdict))
     if state.erased:
         erased = table("#pos", "erased", "step", "when", "by", "what")
         for found in state.erased:
@@ -87,6 +89,10 @@ def replay_view(found: Replay) -> RenderableType:
         if body.status != "written":
             lines.append(Text(f"{body.status}: {body.path} {body.digest}", style="red"))
     return Group(*lines)
+
+
+def _json(value: dict[str, Any]) -> str:
+    return orjson.dumps(value).decode() if value else "none"
 
 
 def _cell(value: Any) -> str:

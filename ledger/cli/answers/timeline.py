@@ -25,8 +25,7 @@ def timeline_view(found: Timeline, width: int, *, with_chart: bool = True) -> Re
         "  ",
         status_text(found.status),
         f"  {found.pipeline or ''}  ",
-        (f"pack {found.prompt_pack_id} v{found.prompt_pack_version}  ", "dim"),
-        (f"digest {(found.prompt_pack_digest or '')[:12]}  ", "dim"),
+        (_pack_of(found), "dim"),
         f"{local_time(found.started_at)}  ",
         duration(found.duration_ms),
     )
@@ -48,6 +47,14 @@ def timeline_view(found: Timeline, width: int, *, with_chart: bool = True) -> Re
     return Group(*parts, made if found.entries else Text("nothing of that kind", style="dim"))
 
 
+def _pack_of(found: Timeline) -> str:
+    """Empty where no start is recorded, or it was erased."""
+    if found.prompt_pack_id is None:
+        return ""
+    digest = (found.prompt_pack_digest or "")[:12]
+    return f"pack {found.prompt_pack_id} v{found.prompt_pack_version}  digest {digest}  "
+
+
 def entry_line(entry: TimelineEntry) -> Text:
     """One line, for entries that are printed as they come."""
     step = "" if entry.step_id is None else f"{entry.step_id}#{entry.attempt or 1}"
@@ -55,6 +62,7 @@ def entry_line(entry: TimelineEntry) -> Text:
         f"{entry.position:>7}  {local_time(entry.recorded_at)}  ",
         (f"{entry.event_type:<16}", EVENT_STYLES.get(entry.event_type, "")),
         f"  {step:<20} {duration(entry.duration_ms):>8}  ",
+        (f"{entry.actor}  " if entry.actor else "", "dim"),
         what(entry),
     )
 

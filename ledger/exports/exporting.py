@@ -1,0 +1,115 @@
+"""Exporting: a selection of a tenant's events, page by page, into a file in one of the formats."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal, Protocol, get_args
+
+from ledger.exports.cloud_events import CloudEvents
+from ledger.exports.jsonl import JsonLines
+from ledger.exports.openlineage import Lineage, Told, run_events
+from ledger.exports.rows import PAGE_EVENTS, Selection, StoredEvent, line_of, pages
+from ledger.exports.tabular import Csv, Parquet
+from ledger.lifecycle.progress import Progress, silent
+from ledger.store.tenant_database import Role
+from ledger.tenant import Tenant
+from projections.audit.points import Point
+from projections.audit.runs import RunReader
+from projections.streams import folded_stream, folded_streams
+
+Format = Literal["jsonl", "csv", "parquet", "cloudevents", "openlineage"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+class Encoder(Protocol):
+    def add(self, events: Sequence[StoredEvent]) -> None: ...
+
+    def close(self) -> None:
+        """Writes what is left to write; the file stays open."""
+
+
+_ENCODERS: dict[str, Callable[[BinaryIO, str], Encoder]] = {
+    "jsonl": JsonLines,
+    "csv": Csv,
+    "parquet": Parquet,
+    "cloudevents": CloudEvents,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: `events` of positions after `after` and up to `upto`; of OpenLineage its own."""
+
+    format: Format
+    events: int
+    after: int
+    upto: int
+    run_id: str | None
+
+
+async def export_events(
+    tenant: Tenant,
+    file: BinaryIO,
+    format: Format,
+    *,
+    run_id: str | None = None,
+    since: Any = None,
+    until: Any = None,
+    progress: Progress = silent,
+) -> Exported:
+    """Writes the tenant's events, of one run where it is named, from `since` on and up to `until` (positions,
+    aware times, Points), into `file`. Raises RunNotFound, PositionNotReached, InvalidPoint, ExtraMissing."""
+    runs = RunReader(tenant)
+    if run_id is not None:
+        await runs.require(run_id)
+    after, upto = await runs.bounds(Point.of(since), Point.of(until), await tenant.store.head(), run_id)
+    wanted = Selection(after, upto, run_id)
+    if format == "openlineage":
+        count = await _export_lineage(tenant, file, wanted, progress)
+    else:
+        count = await _export_rows(tenant, _ENCODERS[format](file, tenant.tenant_id), wanted, progress)
+    return Exported(format, count, after, upto, run_id)
+
+
+async def _export_rows(tenant: Tenant, encoder: Encoder, wanted: Selection, progress: Progress) -> int:
+    count, total = 0, wanted.upto - wanted.after if wanted.run_id is None else 0
+    progress("events", 0, total)
+    connection = await tenant.database.connect(Role.READER)
+    try:
+        async with aclosing(pages(connection, wanted)) as found:
+            async for events in found:
+                await asyncio.to_thread(encoder.add, events)
+                count += len(events)
+                progress("events", count, total)
+        await asyncio.to_thread(encoder.close)
+    finally:
+        await connection.close()
+    return count
+
+
+async def _export_lineage(tenant: Tenant, file: BinaryIO, wanted: Selection, progress: Progress) -> int:
+    count, told_at = 0, 0
+    async with aclosing(_lineage(tenant, wanted)) as runs:
+        async for told in runs:
+            lines = [line_of(event) for position, event in told if wanted.after < position <= wanted.upto]
+            await asyncio.to_thread(file.write, b"".join(lines))
+            count += len(lines)
+            if count - told_at >= PAGE_EVENTS:
+                told_at = count
+                progress("events", count, 0)
+    return count
+
+
+async def _lineage(tenant: Tenant, wanted: Selection) -> AsyncGenerator[list[Told]]:
+    """Run by run: what each comes to stands fast only at its last event."""
+    connection = await tenant.database.connect(Role.READER)
+    try:
+        if wanted.run_id is not None:
+            trace = await folded_stream(connection, Lineage(), tenant.tenant_id, wanted.run_id, wanted.upto)
+            yield run_events(tenant.tenant_id, trace)
+            return
+        async for trace in folded_streams(connection, Lineage(), tenant.tenant_id, wanted.upto):
+            yield run_events(tenant.tenant_id, trace)
+    finally:
+        await connection.close()

@@ -1,0 +1,208 @@
+"""Every format says what is recorded: each is read back by somebody else's reader."""
+
+import csv
+import io
+import sys
+import tracemalloc
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import duckdb
+import orjson
+import pytest
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from pyarrow import parquet
+
+from ledger import Event, EventType, RecordedEvent, Tenant
+from ledger.errors import ExtraMissing, PositionNotReached, RunNotFound
+from ledger.exports import FORMATS, Exported, Format, export_events, exporting, rows, tabular
+from projections.audit import Point
+from tests.lifecycle.conftest import SECRET
+
+
+async def exported(tenant: Tenant, format: Format, **wanted: Any) -> bytes:
+    file = io.BytesIO()
+    await export_events(tenant, file, format, **wanted)
+    return file.getvalue()
+
+
+async def recorded(tenant: Tenant) -> list[RecordedEvent]:
+    return await tenant.store.read(limit=1_000)
+
+
+def values_of(tenant: Tenant, event: RecordedEvent) -> dict[str, Any]:
+    return {
+        "position": event.position,
+        "version": event.version,
+        "event_id": str(event.event_id),
+        "event_type": str(event.event_type),
+        "tenant_id": tenant.tenant_id,
+        "run_id": event.run_id,
+        "step_id": event.step_id,
+        "attempt": event.attempt,
+        "timestamp": event.timestamp,
+        "recorded_at": event.recorded_at,
+        "actor": event.actor,
+        "traceparent": event.traceparent,
+        "schema_version": event.schema_version,
+        "erased": event.is_erased,
+    }
+
+
+async def test_a_line_of_jsonl_says_all_of_an_event(filled: Tenant) -> None:
+    events = await recorded(filled)
+    told = [orjson.loads(line) for line in (await exported(filled, "jsonl")).splitlines()]
+    assert len(told) == len(events)
+    for line, event in zip(told, events, strict=True):
+        for name, value in values_of(filled, event).items():
+            found = datetime.fromisoformat(line[name]) if isinstance(value, datetime) else line[name]
+            assert found == value, name
+        if event.payload is not None:
+            assert line["payload"] == event.payload
+            tagged = b"daicho:payload:v1\x00" + bytes.fromhex(line["salt"]) + (event.data or b"")
+            assert sha256(tagged).hexdigest() == line["payload_commitment"]
+    [erased] = [line for line in told if line["erased"]]
+    assert (erased["payload"], erased["salt"]) == (None, None)
+    assert SECRET.encode() not in await exported(filled, "jsonl")
+
+
+async def test_csv_is_read_by_the_standard_library(filled: Tenant) -> None:
+    text = (await exported(filled, "csv")).decode()
+    told = list(csv.DictReader(io.StringIO(text, newline="")))
+    events = await recorded(filled)
+    assert tuple(told[0]) == tabular.COLUMNS
+    assert len(told) == len(events)
+    for line, event in zip(told, events, strict=True):
+        for name, value in values_of(filled, event).items():
+            if isinstance(value, datetime):
+                assert datetime.fromisoformat(line[name]) == value
+            elif isinstance(value, bool):
+                assert line[name] == str(value).lower()
+            else:
+                assert line[name] == ("" if value is None else str(value)), name
+        if event.payload is not None:
+            assert orjson.loads(line["payload"]) == event.payload
+
+
+async def test_parquet_is_read_by_pyarrow_and_duckdb(filled: Tenant, tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    path.write_bytes(await exported(filled, "parquet"))
+    table = parquet.read_table(path)
+    assert tuple(table.column_names) == tabular.COLUMNS
+    told, events = table.to_pylist(), await recorded(filled)
+    for row, event in zip(told, events, strict=True):
+        assert {name: row[name] for name in values_of(filled, event)} == values_of(filled, event)
+        assert event.payload is None or orjson.loads(row["payload"]) == event.payload
+    with duckdb.connect() as database:
+        by_type = database.execute(
+            "SELECT event_type, count(*) FROM read_parquet(?) GROUP BY ALL ORDER BY ALL", [str(path)]
+        ).fetchall()
+        [first] = database.execute(
+            "SELECT payload->>'$.prompt_pack.pack_id' FROM read_parquet(?) WHERE position = 1", [str(path)]
+        ).fetchall()
+    types = [str(event.event_type) for event in events]
+    assert by_type == sorted((name, types.count(name)) for name in set(types))
+    assert first == ("mock_pack",)
+
+
+async def test_cloud_events_are_read_by_the_sdk(filled: Tenant) -> None:
+    events = await recorded(filled)
+    lines = (await exported(filled, "cloudevents")).splitlines()
+    for line, event in zip(lines, events, strict=True):
+        told = JSONFormat().read(CloudEvent, line)  # raises where an attribute is not as CloudEvents wants it
+        assert (told.get_id(), told.get_time()) == (str(event.event_id), event.timestamp)
+        is_own = isinstance(event.event_type, EventType)
+        assert told.get_type() == (f"daicho.{event.event_type}" if is_own else event.event_type)
+        assert unquote(told.get_source()) == f"/daicho/{filled.tenant_id}/{event.run_id}"
+        assert told.get_subject() == event.step_id
+        assert told.get_extension("position") == str(event.position)
+        if event.is_erased:
+            assert (told.get_data(), told.get_extension("erased")) == (None, True)
+        else:
+            assert told.get_data() == (event.payload if is_own else event.data)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_an_export_of_a_run_a_range_and_nothing(filled: Tenant, format: Format) -> None:
+    async def done(**wanted: Any) -> Exported:
+        return await export_events(filled, io.BytesIO(), format, **wanted)
+
+    events = await recorded(filled)
+    of_run = [event.position for event in events if event.run_id == "run-1"]
+    assert (await done()).upto == events[-1].position
+    assert (await done(run_id="run-1", until=Point(version=1))).upto == of_run[0]
+    assert (await done(since=events[-1].recorded_at, until=events[0].recorded_at)).events == 0
+    with pytest.raises(RunNotFound, match="run-1"):
+        await done(run_id="run-2")
+    with pytest.raises(PositionNotReached):
+        await done(until=10_000)
+    if format != "openlineage":
+        assert (await done(run_id="run-1")).events == len(of_run)
+        assert (await done(since=2, until=3)).events == 2
+
+
+async def test_what_is_recorded_while_an_export_runs_is_not_in_it(
+    filled: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "PAGE_EVENTS", 2)
+    head = await filled.store.head()
+    real = exporting.pages
+
+    async def pages(*arguments: Any) -> Any:
+        async for page in real(*arguments):
+            await filled.emitter.emit(
+                Event(event_type="run.cancelled", run_id="late", tenant_id=filled.tenant_id)
+            )
+            yield page
+
+    monkeypatch.setattr(exporting, "pages", pages)
+    lines = (await exported(filled, "jsonl")).splitlines()
+    assert [orjson.loads(line)["position"] for line in lines] == list(range(1, head + 1))
+
+
+class Nowhere(io.RawIOBase):
+    """Keeps nothing of what is written to it."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+@pytest.mark.parametrize("format", [format for format in FORMATS if format != "openlineage"])
+async def test_an_export_holds_a_page_in_memory_however_long_the_log(
+    tenant: Tenant, format: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "PAGE_EVENTS", 50)
+    monkeypatch.setattr(tabular, "ROW_GROUP_EVENTS", 50)
+
+    async def peak_of(count: int, new: Callable[[int], Event]) -> int:
+        await tenant.emitter.emit_many([new(number) for number in range(count)])
+        await export_events(tenant, Nowhere(), format)  # what is loaded once is loaded
+        tracemalloc.start()
+        try:
+            await export_events(tenant, Nowhere(), format)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    def new(number: int) -> Event:
+        text = sha256(str(number).encode()).hexdigest() * 150
+        return Event(
+            event_type="run.cancelled", run_id="r", tenant_id=tenant.tenant_id, payload={"reason": text}
+        )
+
+    short = await peak_of(100, new)
+    assert await peak_of(900, new) < 2 * short
+
+
+async def test_without_pyarrow_there_is_no_parquet(filled: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ExtraMissing, match=r"daicho\[parquet\]"):
+        await exported(filled, "parquet")
