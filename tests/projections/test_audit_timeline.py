@@ -1,6 +1,7 @@
 """The timeline: every event, every attempt, what each waited for, and the chart that shows it."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 import pytest
 from builder import PACK, RUN, TENANT, History, error, ref
@@ -8,7 +9,7 @@ from event_strategies import recorded_histories
 from hypothesis import given, settings
 from rich.console import Console
 
-from ledger import Event, Tenant
+from ledger import Event, RecordedEvent, Tenant
 from ledger.cli.answers.chart import chart
 from ledger.cli.answers.timeline import timeline_view, what
 from ledger.contract.events import decoded_payloads
@@ -141,22 +142,48 @@ def test_whatever_was_recorded_it_is_told_and_drawn(history: History) -> None:
 @given(recorded_histories())
 def test_the_fold_of_a_timeline_says_what_the_whole_fold_says_after_every_event(history: History) -> None:
     for run_id in {event.run_id for event in history.events}:
-        whole, lean = RunState(run_id), TimelineFold(run_id)
-        for event in [event for event in history.events if event.run_id == run_id]:
-            fold(whole, event)
-            ended_or_begun = lean.add(event, event.payload or {})
-            odd = [(row.code, row.message) for row in whole.take_touched() if isinstance(row, AnomalyRow)]
-            assert lean.take_odd() == odd
-            run = whole.run or RunRow(run_id)
-            for name in TOLD_OF_RUNS:
-                assert getattr(lean, name) == getattr(run, name), name
-            assert lean.spans() == [span_of(row, run) for row in RunHistory(TENANT, run_id, whole).attempts]
-            assert lean.step_status.keys() == whole.steps.keys()
-            assert [step for step, status in lean.step_status.items() if status == "running"] == [
-                step.step_id for step in whole.steps.values() if step.status == "running"
-            ]
-            if ended_or_begun is not None:
-                assert event.position in {ended_or_begun.started_position, ended_or_begun.ended_position}
+        _assert_folded_alike([event for event in history.events if event.run_id == run_id])
+
+
+A, B, C = (ref("draft.json", body) for body in "abc")
+KNOWN_BY: dict[str, Callable[[], History]] = {
+    "the run's inputs": lambda: History().run_started(inputs=[A]).step_started(),
+    "an attempt's inputs": lambda: History().run_started().step_started(inputs=[A]),
+    "what an attempt read": lambda: (
+        History().run_started().step_started().step_succeeded(inputs_read=[A]).step_started(attempt=2)
+    ),
+    "what an attempt made": lambda: (
+        History().run_started().step_started().step_succeeded(outputs={"output": A}).step_started(attempt=2)
+    ),
+    "an artifact that was stored": lambda: History().run_started().step_started().stored(A),
+    "what a repair made": lambda: History().run_started(inputs=[C]).step_started().repaired(C, A),
+}
+
+
+@pytest.mark.parametrize("known_by", KNOWN_BY)
+def test_a_repair_of_what_is_known_is_not_odd_however_it_is_known(known_by: str) -> None:
+    history = KNOWN_BY[known_by]().repaired(A, B)
+    assert not _timeline(history).entries[-1].anomalies
+    _assert_folded_alike(history.events)
+
+
+def _assert_folded_alike(events: Sequence[RecordedEvent]) -> None:
+    whole, lean = RunState(events[0].run_id), TimelineFold(events[0].run_id)
+    for event in events:
+        fold(whole, event)
+        ended_or_begun = lean.add(event, event.payload or {})
+        odd = [(row.code, row.message) for row in whole.take_touched() if isinstance(row, AnomalyRow)]
+        assert lean.take_odd() == odd
+        run = whole.run or RunRow(event.run_id)
+        for name in TOLD_OF_RUNS:
+            assert getattr(lean, name) == getattr(run, name), name
+        assert lean.spans() == [span_of(row, run) for row in RunHistory(TENANT, event.run_id, whole).attempts]
+        assert lean.step_status.keys() == whole.steps.keys()
+        assert [step for step, status in lean.step_status.items() if status == "running"] == [
+            step.step_id for step in whole.steps.values() if step.status == "running"
+        ]
+        if ended_or_begun is not None:
+            assert event.position in {ended_or_begun.started_position, ended_or_begun.ended_position}
 
 
 def test_what_was_decoded_together_is_what_was_decoded_one_by_one() -> None:
