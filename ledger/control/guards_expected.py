@@ -70,6 +70,8 @@ EXECUTORS: Mapping[str, frozenset[Role]] = {
     "append_contended_v1": _APPENDER,
     "append_events_v2": _APPENDER,
     "append_contended_v2": _APPENDER,
+    "append_events_v3": _APPENDER,
+    "append_contended_v3": _APPENDER,
     "append_stored_events_v1": _APPENDER,
     "insert_tracking_v1": _APPENDER,
     "insert_snapshots_v1": _APPENDER,

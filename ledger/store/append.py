@@ -76,7 +76,7 @@ def salts_for(events: Sequence[EncodedEvent]) -> bytes:
 
 
 def new_arguments(events: Sequence[EncodedEvent], versions: Sequence[int], salts: bytes) -> tuple[bytes, ...]:
-    """The arguments of `append_events_v2` up to p_salts, in their order and PostgreSQL's binary format, one
+    """The arguments of `append_events_v3` up to p_salts, in their order and PostgreSQL's binary format, one
     array per column."""
     ids, types, _, streams, steps, attempts, times, actors, traces, schemas, payloads = zip(
         *events, strict=True

@@ -21,7 +21,7 @@ from ledger.store.append import (
     positions_of,
 )
 from ledger.store.connections import Connections
-from ledger.store.flights import Answered, Flights
+from ledger.store.flights import BEFORE_0009, PRESENT, Answered, Flights
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
@@ -94,7 +94,7 @@ class Appender:
                 async with self._database.lease(
                     Role.WRITER, lock_timeout=self._lock_timeout_ms
                 ) as connection:
-                    writer = self._writer_on(connection)
+                    writer = await self._writer_on(connection)
                     if expects_nothing(groups) and (outcomes := await self._append_new(writer, groups)):
                         return outcomes
                     self.flights.last_versions.forget()
@@ -152,9 +152,10 @@ class Appender:
             self._landed = asyncio.get_running_loop().create_future()
             await self._landed
 
-    def _writer_on(self, connection: Connection) -> Writer:
+    async def _writer_on(self, connection: Connection) -> Writer:
         if self._writer is None or self._writer.connection is not connection:
             self.flights.last_versions.forget()
+            self.flights.ways = PRESENT if await connection.fetchval(_SQL["is_at_0009"]) else BEFORE_0009
             self._writer = Writer(connection)
         return self._writer
 

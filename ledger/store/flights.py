@@ -67,7 +67,7 @@ def _new(
     )
 
 
-def _contended(
+def _unfollowing(
     events: Sequence[EncodedEvent], versions: list[int], salts: bytes, _: bytes | None
 ) -> tuple[bytes, ...]:
     return new_arguments(events, versions, salts)
@@ -85,8 +85,26 @@ def _read_many(row: Row) -> _Told:
 
 
 LONE = Way(_SQL["append_one"], _lone, _read_lone)
-NEW = Way(_SQL["append_new"], _new, _read_many)
-CONTENDED = Way(_SQL["append_contended"], _contended, _read_many)
+
+
+class Ways(NamedTuple):
+    """What a tenant's database has, which may be one revision behind; `may_follow` another's flight."""
+
+    new: Way
+    contended: Way
+    may_follow: bool
+
+
+PRESENT = Ways(
+    Way(_SQL["append_new"], _new, _read_many),
+    Way(_SQL["append_contended"], _unfollowing, _read_many),
+    may_follow=True,
+)
+BEFORE_0009 = Ways(
+    Way(_SQL["append_new_before_0009"], _unfollowing, _read_many),
+    Way(_SQL["append_contended_before_0009"], _unfollowing, _read_many),
+    may_follow=False,
+)
 
 
 @dataclass(slots=True)
@@ -111,6 +129,7 @@ class Flights:
         self._looked_up: Counter[str] = Counter()
         self._last_position = 0
         self.last_versions = LastVersions()
+        self.ways = PRESENT
         self.is_contended = False
 
     def __len__(self) -> int:
@@ -118,17 +137,19 @@ class Flights:
 
     def way_of(self, groups: Sequence[Group]) -> Way | None:
         """None where it cannot be sent now, because another is under way."""
+        if self._under_way and (self.is_contended or not self.ways.may_follow):
+            return None
         if self.is_contended:
-            return None if self._under_way else CONTENDED
+            return self.ways.contended
         is_lone = len(groups) == 1 and len(groups[0].events) == 1 and not self._under_way
-        return LONE if is_lone else NEW
+        return LONE if is_lone else self.ways.new
 
     def begin(self, writer: Writer, way: Way, groups: Sequence[Group], answered: Answered) -> None:
         """Sends it; its statement is prepared. `answered` hears the outcomes, or PostgreSQL's error or that
         of the lost connection."""
         events = events_of(groups)
         streams = [event.run_id for event in events]
-        if way is CONTENDED:
+        if self.is_contended:
             # Whoever else appends may do so to the same streams: all versions are looked up.
             self.last_versions.forget()
         versions = self.last_versions.next_for(streams)

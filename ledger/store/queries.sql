@@ -6,10 +6,20 @@ SELECT outcomes, positions, versions, recorded_at
 
 -- name: append_new
 SELECT position_, recorded_at_, versions_
-  FROM ledger.append_events_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, true, $13)
+  FROM ledger.append_events_v3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, true, $13)
 
 -- name: append_contended
+CALL ledger.append_contended_v3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, NULL)
+
+-- name: append_new_before_0009
+SELECT position_, recorded_at_, versions_
+  FROM ledger.append_events_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+
+-- name: append_contended_before_0009
 CALL ledger.append_contended_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL, NULL, NULL)
+
+-- name: is_at_0009
+SELECT to_regproc('ledger.append_events_v3') IS NOT NULL
 
 -- name: append_one
 SELECT position_, version_, recorded_at_

@@ -1,5 +1,6 @@
 """Migrating all tenants: side by side, stopped or gone on, resumed; code one revision ahead of a tenant."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -32,6 +33,7 @@ from ledger.store.server import Connection, DatabaseServer
 from ledger.store.tenant_database import Role, TenantDatabase
 from projections import verify
 from tests.faults.own_server import folder_of_its_own
+from tests.support.events import assert_gapless, everything, fact
 
 HEAD = head_revision("tenant")
 BEFORE, OLDER = _revisions("tenant")[1:3]
@@ -137,6 +139,20 @@ async def test_this_code_works_with_a_tenant_of_the_revision_before(
             assert found.scalar_one() == "succeeded"
 
 
+async def test_many_emit_to_a_tenant_of_the_revision_before_from_two_processes(
+    ledger: Ledger, tenant: Tenant, settings: Settings
+) -> None:
+    await move(owner_engine(tenant.database), "tenant", "downgrade", BEFORE)
+    async with await Ledger.open(settings) as one, await Ledger.open(settings) as other:
+        ours, theirs = await one.tenant(tenant.tenant_id), await other.tenant(tenant.tenant_id)
+        await asyncio.gather(
+            *(each.emitter.emit(fact(each, f"r{n % 7}")) for n in range(150) for each in (ours, theirs))
+        )
+        events = await everything(ours)
+    assert len(events) == 300
+    assert_gapless(events)
+
+
 async def test_two_revisions_behind_or_newer_a_tenant_is_refused(ledger: Ledger, tenant: Tenant) -> None:
     await move(owner_engine(tenant.database), "tenant", "downgrade", OLDER)
     with pytest.raises(MigrationNeeded, match=rf"{HEAD}.*{OLDER}.*daicho migrate"):
@@ -150,7 +166,7 @@ async def test_two_revisions_behind_or_newer_a_tenant_is_refused(ledger: Ledger,
 
 
 async def test_a_tenant_made_before_there_were_logins_gets_them(ledger: Ledger, tenant: Tenant) -> None:
-    await move(owner_engine(tenant.database), "tenant", "downgrade", OLDER)
+    await move(owner_engine(tenant.database), "tenant", "downgrade", "0006")
     superuser = await ledger.server.connect()
     for role in Role:
         await superuser.execute(f'ALTER ROLE "{tenant.database.role(role)}" NOLOGIN')

@@ -14,8 +14,8 @@ from ledger.store import reader
 from tests.faults.proxy import Moment, Proxy
 from tests.support.events import assert_gapless, everything, fact
 
-LONE, NEW, CAREFUL = "append_event_v1", "append_events_v2", "append_events_v1"
-CONTENDED = "append_contended_v2"
+LONE, NEW, CAREFUL = "append_event_v1", "append_events_v3", "append_events_v1"
+CONTENDED = "append_contended_v3"
 CUTS = [moment for moment in Moment if moment is not Moment.NEVER]
 DEADLINE_SECONDS = 2.0
 """Only where it is meant to be reached."""

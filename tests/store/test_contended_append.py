@@ -21,7 +21,7 @@ from tests.support.processes import children_of
 
 APPEND_UNFLUSHED = """
     SELECT position_
-      FROM ledger.append_events_v2(
+      FROM ledger.append_events_v3(
                ARRAY[$1::uuid], ARRAY[$2], ARRAY[-1], ARRAY[$3], ARRAY[$4], NULL, NULL, NULL,
                ARRAY[1::smallint], ARRAY[now()], ARRAY['{}'::bytea], $5, p_flush => false)"""
 
@@ -39,7 +39,7 @@ def fact(tenant: Tenant, run_id: str = "run-1") -> Event:
 
 
 async def append_without_flush(connection: Connection, event: Event) -> int:
-    """What append_contended_v2 has done between its two commits."""
+    """What append_contended_v3 has done between its two commits."""
     said = (event.event_id, event.run_id, event.event_type, event.step_id, os.urandom(SALT_BYTES))
     position: int = await connection.fetchval(APPEND_UNFLUSHED, *said)
     return position

@@ -15,7 +15,7 @@ from tests.support.events import assert_gapless, everything
 
 FOLLOWING = """
     SELECT position_
-      FROM ledger.append_events_v2(
+      FROM ledger.append_events_v3(
                ARRAY[gen_random_uuid()], ARRAY['run-1'], ARRAY[-1], ARRAY['step.started'], ARRAY['draft'],
                NULL, NULL, NULL, ARRAY[1::smallint], ARRAY[now()], ARRAY['{}'::bytea], $1, p_follows => $2)"""
 

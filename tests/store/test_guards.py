@@ -49,6 +49,8 @@ EXECUTE append_events_v1          yes     yes     -          -       -       -  
 EXECUTE append_contended_v1       yes     yes     -          -       -       -          -       yes
 EXECUTE append_events_v2          yes     yes     -          -       -       -          -       yes
 EXECUTE append_contended_v2       yes     yes     -          -       -       -          -       yes
+EXECUTE append_events_v3          yes     yes     -          -       -       -          -       yes
+EXECUTE append_contended_v3       yes     yes     -          -       -       -          -       yes
 EXECUTE append_stored_events_v1   yes     yes     -          -       -       -          -       yes
 EXECUTE insert_tracking_v1        yes     yes     -          -       -       -          -       yes
 EXECUTE insert_snapshots_v1       yes     yes     -          -       -       -          -       yes

@@ -9,8 +9,6 @@
 -- for the stream's first, second … event of this call. Where one is not known, versions_ tells them all.
 -- p_salts holds the salts one after the other. With p_flush false the commit does not wait for its flush:
 -- only append_contended_v2 may do so.
--- p_follows is for a call that is sent before the one before it was answered: the salt of that one's last
--- event, which nobody else has. DA007, and nothing done, where that is not the last event there is.
 CREATE FUNCTION ledger.append_events_v2(
     p_event_ids       uuid[],
     p_stream_ids      text[],
@@ -25,7 +23,6 @@ CREATE FUNCTION ledger.append_events_v2(
     p_payloads        bytea[],
     p_salts           bytea,
     p_flush           boolean DEFAULT true,
-    p_follows         bytea DEFAULT NULL,
     OUT position_     bigint,
     OUT recorded_at_  timestamptz,
     OUT versions_     bigint[]
@@ -34,21 +31,16 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, ledger, pg_temp SET plan_cache_mode = force_generic_plan
 AS $function$
 DECLARE
-    -- The client may have switched this off for its session; what is acknowledged is durable.
-    durable constant text := set_config('synchronous_commit', CASE WHEN p_flush THEN 'on' ELSE 'off' END, true);
-    n       constant integer := cardinality(p_event_ids);
-    base    bigint;
+    n     constant integer := cardinality(p_event_ids);
+    base  bigint;
 BEGIN
+    -- The client may have switched this off for its session; what is acknowledged is durable.
+    PERFORM set_config('synchronous_commit', CASE WHEN p_flush THEN 'on' ELSE 'off' END, true);
+
     UPDATE ledger.head AS h
        SET position = h.position + n,
            recorded_at = greatest(clock_timestamp(), h.recorded_at)
     RETURNING h.position - n, h.recorded_at INTO STRICT base, recorded_at_;
-    IF p_follows IS NOT NULL THEN
-        PERFORM FROM ledger.events AS e WHERE e.position = base AND e.salt = p_follows;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION SQLSTATE 'DA007' USING MESSAGE = 'what this was to follow is not recorded';
-        END IF;
-    END IF;
 
     INSERT INTO ledger.events
     SELECT base + i.ordinal,
