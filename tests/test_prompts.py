@@ -68,4 +68,4 @@ def test_a_prompts_text_does_not_stand_in_the_packs_repr() -> None:
 
 async def test_an_unawaited_load_of_a_good_id_is_an_awaitable(tenant: Tenant) -> None:
     loading = tenant.prompts.load("mock_pack")
-    assert (await asyncio.wait_for(loading, 30)).pack_id == "mock_pack"
+    assert (await asyncio.wait_for(loading, 5)).pack_id == "mock_pack"

@@ -81,7 +81,7 @@ async def test_a_server_that_is_down_is_told_soon_and_by_its_endpoint(call) -> N
         began = time.monotonic()
         with pytest.raises(BlobStoreUnavailable, match=endpoint) as told:
             await call(store)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 2
     assert told.value.retryable
     assert SECRET not in everything_said(told.value)
 
@@ -100,12 +100,12 @@ async def test_a_server_without_tls_is_told_with_the_setting_to_check() -> None:
 
 
 async def test_a_server_that_says_nothing_is_given_up_on() -> None:
-    with scripted_server(Answer(200, silent_seconds=8)) as script:
+    with scripted_server(Answer(200, silent_seconds=1.5)) as script:
         async with store_at(script.endpoint, read_timeout_seconds=0.2, deadline_seconds=0.5) as store:
             began = time.monotonic()
             with pytest.raises(BlobStoreUnavailable, match="ReadTimeoutError"):
                 await store.get(DIGEST)
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 1.4
 
 
 # --- a server that fails for a moment -----------------------------------------------------------------------

@@ -279,7 +279,7 @@ async def test_a_sender_that_is_stopped_between_two_tries_leaves_nobody_waiting(
     await asyncio.sleep(0.02)  # in the pause after the first try
     assert emitter._repair is not None
     emitter._repair.cancel()
-    outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
     assert all(isinstance(outcome, StoreUnavailable | EmitterClosed) for outcome in outcomes)
 
 

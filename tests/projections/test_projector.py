@@ -268,8 +268,8 @@ async def test_who_waits_reads_its_own_writes(background: Tenant) -> None:
 async def test_events_of_another_process_are_followed_too(tenant: Tenant, background: Tenant) -> None:
     recorded = await busy_run(tenant, "run-1")  # this one's appends give the other's projector no sign
 
-    await background.wait_projected(recorded[-1].position, timeout_seconds=30)
-    await tenant.wait_projected(recorded[-1].position, timeout_seconds=30)
+    await background.wait_projected(recorded[-1].position, timeout_seconds=5)
+    await tenant.wait_projected(recorded[-1].position, timeout_seconds=5)
 
 
 async def test_a_ledger_opened_again_goes_on(settings: Settings, tenant: Tenant) -> None:

@@ -200,7 +200,7 @@ async def test_a_second_rebuild_at_once_is_refused(
     task = asyncio.create_task(rebuild(projected))
     await pause.reached.wait()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(5):
         with pytest.raises(RebuildRunning):
             await rebuild(projected)
 
@@ -216,7 +216,7 @@ async def test_appends_go_on_meanwhile_and_are_projected_afterwards(
     task = asyncio.create_task(rebuild(projected))
     await pause.reached.wait()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(5):
         await busy_run(projected, "run-3")
         recorded = await busy_run(projected, "run-meanwhile")
 

@@ -131,7 +131,7 @@ async def test_a_reader_with_an_old_snapshot_is_waited_for(tenant: Tenant) -> No
         await asyncio.sleep(0.7)
         assert not task.done()
         assert dict(await reader.fetchrow(f"SELECT {COUNTS}"))["runs"] == 1
-        async with asyncio.timeout(30):  # nobody else waits behind the rebuild that waits
+        async with asyncio.timeout(5):  # nobody else waits behind the rebuild that waits
             await busy_run(tenant, "run-2")
             await catch_up(tenant)
             assert len((await live_records(tenant))["runs"]) == 2

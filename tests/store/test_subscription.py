@@ -244,7 +244,7 @@ async def test_closing_a_subscription_ends_its_consumer_who_waits(tenant: Tenant
     await eventually(lambda: len(seen) == 2)
     await events.aclose()
     await events.aclose()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(5):
         await following
     await emit(tenant)
     with pytest.raises(StopAsyncIteration):

@@ -145,7 +145,7 @@ async def test_whoever_subscribes_to_the_store_is_woken_by_an_application(tenant
         coming = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0.05)
         await asyncio.to_thread(recorder.insert_events, [stored("a")])
-        assert (await asyncio.wait_for(coming, 30)).run_id == "Orders/a"
+        assert (await asyncio.wait_for(coming, 5)).run_id == "Orders/a"
     await events.aclose()
 
 
@@ -528,7 +528,7 @@ async def test_a_subscription_sees_what_another_process_recorded(tenant: Tenant)
             connection = await tenant.database.connect(Role.WRITER)
             await connection.execute(APPEND, [uuid4()], ["Orders/a"], [1], ["app:Made"], [b"x"], [bytes(16)])
             await connection.close()
-            assert (await asyncio.wait_for(coming, 30)).originator_id == "a"
+            assert (await asyncio.wait_for(coming, 5)).originator_id == "a"
 
 
 async def test_a_waiting_subscription_can_be_stopped_from_another_thread(tenant: Tenant) -> None:
@@ -537,7 +537,7 @@ async def test_a_waiting_subscription_can_be_stopped_from_another_thread(tenant:
         waiting = asyncio.ensure_future(asyncio.to_thread(list, subscription))
         await asyncio.sleep(0.05)
         subscription.stop()
-        assert await asyncio.wait_for(waiting, 30) == []
+        assert await asyncio.wait_for(waiting, 5) == []
 
 
 # Handles, threads, processes
