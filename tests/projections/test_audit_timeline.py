@@ -202,8 +202,8 @@ TIMES = (
     datetime(2026, 1, 1, 23, 59, 59, 999_999, tzinfo=UTC),
     datetime(2026, 1, 1, microsecond=500_000, tzinfo=UTC),
     datetime(2026, 1, 1, microsecond=1, tzinfo=UTC),
-    datetime(1, 1, 1, tzinfo=UTC),
-    datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    datetime(1, 1, 2, tzinfo=UTC),
+    datetime(9999, 12, 29, 23, 59, 59, 999_999, tzinfo=UTC),
 )
 
 
