@@ -25,8 +25,14 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 COLUMN_TYPES = frozenset({str, int, bool, float, datetime, Json})
 
 
-class State(Protocol):
+class StreamState(Protocol):
+    """What is known of one stream."""
+
     run_id: str
+
+
+class State(StreamState, Protocol):
+    """What is known of one stream, and stands in rows."""
 
     def add(self, row: Row) -> None:
         """Takes in a row loaded from the tables; they come by table and in order of key."""
@@ -35,8 +41,18 @@ class State(Protocol):
         """The rows changed since the last call, each once."""
 
 
+F = TypeVar("F", bound=StreamState)
 S = TypeVar("S", bound=State)
 R = TypeVar("R", bound=Row)
+
+
+class StreamFold(Protocol[F]):
+    """Makes something of a stream's events, in order: a projection does, whose state stands in rows, and so
+    does whoever wants to know something else of each stream."""
+
+    def new_state(self, run_id: str) -> F: ...
+
+    def fold(self, state: F, event: RecordedEvent) -> None: ...
 
 
 class StreamRows:

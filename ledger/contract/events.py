@@ -97,11 +97,18 @@ def decoded_payloads(stored: Sequence[tuple[str, int, bytes | None]]) -> list[di
     """Of many events, by type, schema version and stored bytes: their payloads in the present shape, empty
     where one was erased or is not one of the ledger's own. All are decoded at once, which takes two thirds of
     the time of a call for each. Raises PayloadTooNew."""
-    texts = [data if data is not None and kind in EVENT_TYPES else b"{}" for kind, _, data in stored]
-    payloads: list[dict[str, Any]] = orjson.loads(b"[" + b",".join(texts) + b"]")
+    texts, not_present = [], []
     for index, (kind, version, data) in enumerate(stored):
-        if version != _PRESENT.get(kind, version) and data is not None:
-            payloads[index] = upcast(EVENT_TYPES[kind], version, payloads[index])
+        present = _PRESENT.get(kind)
+        if data is None or present is None:
+            data = b"{}"
+        elif version != present:
+            not_present.append(index)
+        texts.append(data)
+    payloads: list[dict[str, Any]] = orjson.loads(b"[" + b",".join(texts) + b"]")
+    for index in not_present:
+        kind, version, _ = stored[index]
+        payloads[index] = upcast(EVENT_TYPES[kind], version, payloads[index])
     return payloads
 
 

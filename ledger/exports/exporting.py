@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Literal, Protocol, get_args
 
 from ledger.exports.cloud_events import CloudEvents
 from ledger.exports.jsonl import JsonLines
-from ledger.exports.openlineage import Lineage, Told, run_events
+from ledger.exports.openlineage import RunTraces, Told, run_events
 from ledger.exports.rows import PAGE_EVENTS, Selection, StoredEvent, line_of, pages
 from ledger.exports.tabular import Csv, Parquet
 from ledger.lifecycle.progress import Progress, silent
@@ -106,10 +106,10 @@ async def _lineage(tenant: Tenant, wanted: Selection) -> AsyncGenerator[list[Tol
     connection = await tenant.database.connect(Role.READER)
     try:
         if wanted.run_id is not None:
-            trace = await folded_stream(connection, Lineage(), tenant.tenant_id, wanted.run_id, wanted.upto)
+            trace = await folded_stream(connection, RunTraces(), tenant.tenant_id, wanted.run_id, wanted.upto)
             yield run_events(tenant.tenant_id, trace)
             return
-        async for trace in folded_streams(connection, Lineage(), tenant.tenant_id, wanted.upto):
+        async for trace in folded_streams(connection, RunTraces(), tenant.tenant_id, wanted.upto):
             yield run_events(tenant.tenant_id, trace)
     finally:
         await connection.close()

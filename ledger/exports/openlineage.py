@@ -17,10 +17,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from ledger.contract.events import EventType, RecordedEvent
 from ledger.exports.rows import utc
-from projections.core import Core
-from projections.definition import Projection
 from projections.fold import RunState, fold
-from projections.rows import ROW_TYPES, ArtifactRow, AttemptRow, Row, RunRow
+from projections.rows import ArtifactRow, AttemptRow, RunRow
 
 SCHEMA_URL = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 PRODUCER = f"urn:daicho:{version('daicho')}"
@@ -59,18 +57,9 @@ class RunTrace:
             self.ended_position = event.position
         self.times[event.position] = event.timestamp
 
-    def add(self, row: Row) -> None:
-        raise NotImplementedError("a trace is folded from events alone")
 
-    def take_touched(self) -> list[Row]:
-        return []
-
-
-class Lineage(Projection[RunTrace]):
-    """daicho's own fold, with the times of events; it has no tables of its own."""
-
-    name = Core.name
-    tables = ROW_TYPES
+class RunTraces:
+    """daicho's own fold, stream by stream, with the times of events (a StreamFold)."""
 
     def new_state(self, run_id: str) -> RunTrace:
         return RunTrace(run_id)

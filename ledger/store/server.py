@@ -46,7 +46,7 @@ class DatabaseServer:
     ) -> Connection:
         """A new connection: as the configured user, or as one of a tenant's logins; its session in `role`
         from the start, where one is named (so RESET ROLE returns to it)."""
-        session = {"application_name": "daicho", "timezone": "UTC", **settings}
+        session = {"application_name": "daicho", "timezone": "UTC", "datestyle": "ISO", **settings}
         if role is not None:
             session["role"] = role
         address = self.address

@@ -1,7 +1,7 @@
 """AuditQueries: answers about one tenant's runs, each folded from its events."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -51,15 +51,20 @@ class AuditQueries:
         """Every event of a run in order, and every attempt, up to a point; of those only what belongs to
         `step`, was recorded `since` a point, or is in trouble (`errors`). Raises StepNotFound."""
         after = await self._runs.position_before(Point.of(since), run_id)
+        with collector_paused():
+            found, steps = await self._whole_timeline(run_id, Point.of(at))
+        if step is not None and step not in steps:
+            raise no_step(run_id, step, steps)
+        return found.only(step=step, after=after, errors=errors)
+
+    async def _whole_timeline(self, run_id: str, upto: Point) -> tuple[Timeline, Mapping[str, str]]:
+        """Everything, and how each step stands. A method of its own, because what it read is gone when it
+        returns: the collector, let go on, finds nothing but the answer."""
         builder = TimelineBuilder(self._tenant.tenant_id, run_id)
         entries: list[TimelineEntry] = []
-        with collector_paused():
-            async for told, erasures in self._runs.told(run_id, Point.of(at)):
-                entries += builder.add(told, erasures)
-            found = builder.timeline(entries)
-        if step is not None and step not in builder.folded.step_status:
-            raise no_step(run_id, step, builder.folded.step_status)
-        return found.only(step=step, after=after, errors=errors)
+        async for told, erasures in self._runs.told(run_id, upto):
+            entries += builder.add(told, erasures)
+        return builder.timeline(entries), builder.folded.step_status
 
     async def follow(
         self, run_id: str, *, step: str | None = None, since: At = None, errors: bool = False

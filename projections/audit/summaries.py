@@ -21,7 +21,10 @@ def _started(payload: Payload) -> str:
 
 
 def _step_started(payload: Payload) -> str:
-    model, prompt = payload.get("model"), prompt_text(payload.get("prompt"))
+    return start_summary(payload.get("model"), prompt_text(payload.get("prompt")))
+
+
+def start_summary(model: str | None, prompt: str | None) -> str:
     if prompt is None:
         return model or ""
     return f"{model}, prompt {prompt}" if model else f"prompt {prompt}"
@@ -29,7 +32,11 @@ def _step_started(payload: Payload) -> str:
 
 def _outputs(payload: Payload) -> str:
     named = payload.get("outputs")
-    return f"outputs {', '.join(sorted(named))}" if named else ""
+    return outputs_summary(named) if named else ""
+
+
+def outputs_summary(named: Payload) -> str:
+    return f"outputs {', '.join(sorted(named))}"
 
 
 def _failed(payload: Payload) -> str:
@@ -55,7 +62,7 @@ def _repaired(payload: Payload) -> str:
     return f"{payload['kind']}: {change}" + (f" ({note})" if note else "")
 
 
-def _stored(payload: Payload) -> str:
+def stored_summary(payload: Payload) -> str:
     ref = payload["ref"]
     return f"{payload['name']} {ref['digest'][:8]} ({ref['size_bytes']} bytes)"
 
@@ -71,6 +78,6 @@ _SUMMARIES: Mapping[str, Callable[[Payload], str]] = {
     EventType.STEP_RETRYING: _retrying,
     EventType.STEP_LOST: _lost,
     EventType.REPAIR_APPLIED: _repaired,
-    EventType.ARTIFACT_STORED: _stored,
+    EventType.ARTIFACT_STORED: stored_summary,
     EventType.PAYLOAD_ERASED: _reason,
 }

@@ -10,8 +10,8 @@ from typing import Any
 from ledger.contract.events import EventType, RecordedEvent, decoded_payloads
 from projections.audit.answers import Answer
 from projections.audit.erasures import erasure_of
-from projections.audit.summaries import Payload, summary_of
-from projections.fold.durations import milliseconds_between
+from projections.audit.summaries import Payload, outputs_summary, start_summary, stored_summary, summary_of
+from projections.fold.durations import MILLISECOND
 from projections.fold.runs import ENDED
 from projections.fold.timeline import AttemptSpan, TimelineFold, prompt_digest, prompt_text
 from projections.rows import AttemptRow, RunRow
@@ -20,6 +20,9 @@ Erasures = Mapping[int, RecordedEvent]
 """The records of erasures, by the erased event's position."""
 
 NO_ERASURES: Erasures = MappingProxyType({})
+
+_AT_ONCE = 250
+"""Events folded while what was decoded of them is still in the processor's caches."""
 
 _TROUBLES = frozenset(
     {EventType.STEP_FAILED, EventType.STEP_LOST, EventType.RUN_FAILED, EventType.RUN_CANCELLED}
@@ -120,10 +123,31 @@ class TimelineBuilder:
     def add(self, told: Sequence[Sequence[Any]], erasures: Erasures = NO_ERASURES) -> list[TimelineEntry]:
         """Events as `read_for_timeline` reads them; the records of the erasures of those that are erased,
         by the erased position."""
-        run, first, entries = self.folded, self._first, []
+        entries: list[TimelineEntry] = []
+        for begin in range(0, len(told), _AT_ONCE):
+            entries += self._add(told[begin : begin + _AT_ONCE], erasures)
+        return entries
+
+    def _add(self, told: Sequence[Sequence[Any]], erasures: Erasures) -> list[TimelineEntry]:
+        entries = self._entries(told)
         payloads = decoded_payloads([(row[2], row[8], row[9]) for row in told])
-        for row, payload in zip(told, payloads, strict=True):
-            position, version, event_type, timestamp, recorded_at, step_id, attempt, actor, _, data = row
+        run, tell_of = self.folded, _TELLS.get
+        for entry, payload, row in zip(entries, payloads, told, strict=True):
+            of_attempt = run.add(entry, payload)
+            if run.odd:
+                entry.anomalies = tuple(Anomaly(code, message) for code, message in run.take_odd())
+            tell = tell_of(entry.event_type)
+            if tell is not None:
+                tell(entry, run, of_attempt, payload)
+            if not payload and row[9] is None:
+                _tell_erased(entry, erasures.get(entry.position))
+        return entries
+
+    def _entries(self, told: Sequence[Sequence[Any]]) -> list[TimelineEntry]:
+        """What the columns say; the rest is in the payloads."""
+        entries, first, time_of = [], self._first, datetime.fromisoformat
+        for position, version, event_type, occurred_at, recorded_at, step_id, attempt, actor, _, _ in told:
+            timestamp = time_of(occurred_at)
             if first is None:
                 first = self._first = timestamp
             entry = TimelineEntry(
@@ -131,20 +155,13 @@ class TimelineBuilder:
                 version,
                 event_type,
                 timestamp,
-                recorded_at,
-                milliseconds_between(first, timestamp),
+                time_of(recorded_at),
+                (timestamp - first) // MILLISECOND if timestamp >= first else None,
                 step_id,
                 attempt,
                 actor,
-                summary_of(event_type, payload),
+                "",
             )
-            of_attempt = run.add(entry, payload)
-            if run.odd:
-                entry.anomalies = tuple(Anomaly(code, message) for code, message in run.take_odd())
-            if data is None:
-                _say_erased(entry, erasures.get(position))
-            for say in _SAID_OF.get(event_type, ()):
-                say(entry, run, of_attempt, payload)
             entries.append(entry)
         return entries
 
@@ -180,8 +197,8 @@ def as_told(event: RecordedEvent) -> Sequence[Any]:
         event.position,
         event.version,
         str(event.event_type),
-        event.timestamp,
-        event.recorded_at,
+        event.timestamp.isoformat(),
+        event.recorded_at.isoformat(),
         event.step_id,
         event.attempt,
         event.actor,
@@ -216,10 +233,11 @@ def span_of(row: AttemptRow, run: RunRow) -> AttemptSpan:
     )
 
 
-def _say_start(entry: TimelineEntry, run: TimelineFold, attempt: AttemptSpan | None, _: Payload) -> None:
+def _tell_start(entry: TimelineEntry, run: TimelineFold, attempt: AttemptSpan | None, _: Payload) -> None:
     assert attempt is not None
-    entry.model = attempt.model
-    entry.prompt = attempt.prompt
+    entry.model = model = attempt.model
+    entry.prompt = prompt = attempt.prompt
+    entry.summary = start_summary(model, prompt)
     entry.prompt_digest = attempt.prompt_digest
     entry.prompt_pack_id = run.prompt_pack_id
     entry.prompt_pack_version = run.prompt_pack_version
@@ -228,36 +246,77 @@ def _say_start(entry: TimelineEntry, run: TimelineFold, attempt: AttemptSpan | N
         entry.waited_ms = (attempt.retry_wait_ms or 0) + (attempt.queue_ms or 0)
 
 
-def _say_end(entry: TimelineEntry, _: TimelineFold, attempt: AttemptSpan | None, __: Payload) -> None:
+def _tell_success(
+    entry: TimelineEntry, _: TimelineFold, attempt: AttemptSpan | None, payload: Payload
+) -> None:
+    assert attempt is not None
+    entry.duration_ms = attempt.duration_ms
+    if outputs := payload.get("outputs"):
+        entry.summary = outputs_summary(outputs)
+
+
+def _tell_end(entry: TimelineEntry, _: TimelineFold, attempt: AttemptSpan | None, payload: Payload) -> None:
     if attempt is not None:
         entry.duration_ms = attempt.duration_ms
+    entry.summary = summary_of(entry.event_type, payload)
 
 
-def _say_run_ended(entry: TimelineEntry, run: TimelineFold, _: AttemptSpan | None, __: Payload) -> None:
+def _tell_failure(
+    entry: TimelineEntry, run: TimelineFold, attempt: AttemptSpan | None, payload: Payload
+) -> None:
+    _tell_end(entry, run, attempt, payload)
+    _say_error(entry, payload)
+
+
+def _tell_retry(entry: TimelineEntry, _: TimelineFold, __: AttemptSpan | None, payload: Payload) -> None:
+    _say_error(entry, payload)
+    entry.summary = summary_of(entry.event_type, payload)
+
+
+def _tell_run_ended(entry: TimelineEntry, run: TimelineFold, _: AttemptSpan | None, payload: Payload) -> None:
     entry.duration_ms = run.duration_ms
+    entry.summary = summary_of(entry.event_type, payload)
 
 
-def _say_error(entry: TimelineEntry, _: TimelineFold, __: AttemptSpan | None, payload: Payload) -> None:
+def _tell_run_failed(
+    entry: TimelineEntry, run: TimelineFold, _: AttemptSpan | None, payload: Payload
+) -> None:
+    _tell_run_ended(entry, run, None, payload)
+    _say_error(entry, payload)
+
+
+def _tell_stored(entry: TimelineEntry, _: TimelineFold, __: AttemptSpan | None, payload: Payload) -> None:
+    if payload:
+        entry.summary = stored_summary(payload)
+
+
+def _tell(entry: TimelineEntry, _: TimelineFold, __: AttemptSpan | None, payload: Payload) -> None:
+    entry.summary = summary_of(entry.event_type, payload)
+
+
+def _say_error(entry: TimelineEntry, payload: Payload) -> None:
     if error := payload.get("error"):
         entry.error_category = error["category"]
         entry.retryable = error["category"] == "retryable"
 
 
-_Say = Callable[[TimelineEntry, TimelineFold, AttemptSpan | None, Payload], None]
+_Tell = Callable[[TimelineEntry, TimelineFold, AttemptSpan | None, Payload], None]
 
-_SAID_OF: Mapping[str, tuple[_Say, ...]] = {
-    EventType.STEP_STARTED: (_say_start,),
-    EventType.STEP_SUCCEEDED: (_say_end,),
-    EventType.STEP_FAILED: (_say_end, _say_error),
-    EventType.STEP_LOST: (_say_end,),
-    EventType.STEP_RETRYING: (_say_error,),
-    EventType.RUN_SUCCEEDED: (_say_run_ended,),
-    EventType.RUN_FAILED: (_say_run_ended, _say_error),
-    EventType.RUN_CANCELLED: (_say_run_ended,),
+_TELLS: Mapping[str, _Tell] = {
+    **dict.fromkeys(map(str, EventType), _tell),
+    EventType.STEP_STARTED: _tell_start,
+    EventType.STEP_SUCCEEDED: _tell_success,
+    EventType.STEP_FAILED: _tell_failure,
+    EventType.STEP_RETRYING: _tell_retry,
+    EventType.STEP_LOST: _tell_end,
+    EventType.ARTIFACT_STORED: _tell_stored,
+    EventType.RUN_SUCCEEDED: _tell_run_ended,
+    EventType.RUN_FAILED: _tell_run_failed,
+    EventType.RUN_CANCELLED: _tell_run_ended,
 }
 
 
-def _say_erased(entry: TimelineEntry, record: RecordedEvent | None) -> None:
+def _tell_erased(entry: TimelineEntry, record: RecordedEvent | None) -> None:
     erasure = erasure_of(entry, record)
     entry.erased = True
     entry.erased_at = erasure.erased_at

@@ -2,11 +2,11 @@
 
 from datetime import datetime, timedelta
 
-_MILLISECOND = timedelta(milliseconds=1)
+MILLISECOND = timedelta(milliseconds=1)
 
 
 def milliseconds_between(start: datetime | None, end: datetime) -> int | None:
     """None where the start is unknown or lies after the end (clocks of two machines)."""
     if start is None or end < start:
         return None
-    return (end - start) // _MILLISECOND
+    return (end - start) // MILLISECOND

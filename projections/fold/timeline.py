@@ -13,6 +13,7 @@ from projections.fold.runs import ENDED
 from projections.fold.times import utc_time
 
 Payload = Mapping[str, Any]
+_NOT_ENDED = ("running", "lost")
 
 
 class Told(Protocol):
@@ -94,7 +95,7 @@ class TimelineFold:
         if found is None:
             return None  # of another application
         meaning, known_keys = found
-        if not payload.keys() <= known_keys:
+        if not known_keys.issuperset(payload):
             unknown = ", ".join(sorted(payload.keys() - known_keys)[:5])
             self.is_odd("unknown_payload_keys", f"{event.event_type} carries {unknown}"[:300])
         return meaning(self, event, payload)
@@ -117,7 +118,10 @@ class TimelineFold:
         self.odd.append((code, message))
 
     def is_recorded(self, digest: str) -> bool:
-        """Whether any reference so far has the digest. Only repairs ask, so only then it is looked up."""
+        """Whether any reference so far has the digest. Only repairs ask, so only then it is looked up; most
+        repair what was noted last."""
+        if self.noted and any(ref["digest"] == digest for ref in self.noted[-1]):
+            return True
         self.digests.update([ref["digest"] for refs in self.noted for ref in refs])
         self.noted.clear()
         return digest in self.digests
@@ -128,8 +132,11 @@ class TimelineFold:
                 return attempt if attempt.status in statuses else None
         return None
 
-    def is_last(self, attempt: AttemptSpan) -> bool:
-        return self.attempts[attempt.step_id][-1] is attempt
+    def stands(self, attempt: AttemptSpan, status: str) -> None:
+        """How the attempt stands, and, where it is the last of its step, the step too."""
+        attempt.status = status
+        if self.attempts[attempt.step_id][-1] is attempt:
+            self.step_status[attempt.step_id] = status
 
 
 def prompt_text(prompt: Any) -> str | None:
@@ -193,8 +200,7 @@ def _started(run: TimelineFold, event: Told, payload: Payload) -> AttemptSpan:
     previous = of_step[-1] if of_step else None
     if previous is not None or number > 1:
         _expect_next(run, event, previous, number)
-    attempt = AttemptSpan(step_id, len(of_step) + 1, number)
-    attempt.started_at = event.timestamp
+    attempt = AttemptSpan(step_id, len(of_step) + 1, number, "running", event.timestamp)
     attempt.started_position = event.position
     attempt.actor = event.actor
     attempt.worker = get("worker")
@@ -235,50 +241,48 @@ def _note_waits(event: Told, attempt: AttemptSpan, engine: Payload, previous: At
         attempt.retry_wait_ms = milliseconds_between(previous.ended_at, offered_at)
 
 
-def _ended(run: TimelineFold, event: Told, payload: Payload) -> AttemptSpan:
+def _ended(run: TimelineFold, event: Told, payload: Payload, status: str) -> AttemptSpan:
     if run.status != "running":
         _expect_open_run(run, event)
-    step_id, number, get = event.step_id or "", event.attempt or 1, payload.get
-    run.step_status.setdefault(step_id, "not_started")
-    attempt = run.latest(step_id, number, ("running", "lost"))
-    if attempt is None:
-        run.is_odd("end_without_start", f"{event.event_type} of an attempt that is not running")
-        of_step = run.attempts.setdefault(step_id, [])
-        attempt = AttemptSpan(step_id, len(of_step) + 1, number)
-        of_step.append(attempt)
-    elif attempt.status == "lost":
-        run.is_odd("end_after_lost", f"attempt {attempt.attempt} had been given up for lost")
-    ended_at, given = event.timestamp, get("duration_ms")
-    if attempt.started_at is not None and ended_at < attempt.started_at:
-        run.is_odd("ended_before_it_started", "the end's time lies before the start's")
-    attempt.ended_at = ended_at
+    attempt = run.latest(event.step_id or "", event.attempt or 1, _NOT_ENDED)
+    if attempt is None or attempt.status == "lost":
+        attempt = _ended_unexpectedly(run, event, attempt)
+    attempt.ended_at = ended_at = event.timestamp
     attempt.ended_position = event.position
-    attempt.duration_ms = (
-        milliseconds_between(attempt.started_at, ended_at) if given is None else round(given)
-    )
-    if read := get("inputs_read"):
+    started_at, given = attempt.started_at, payload.get("duration_ms")
+    if started_at is not None and ended_at < started_at:
+        run.is_odd("ended_before_it_started", "the end's time lies before the start's")
+    attempt.duration_ms = milliseconds_between(started_at, ended_at) if given is None else round(given)
+    if read := payload.get("inputs_read"):
         run.noted.append(read)
+    run.stands(attempt, status)
+    return attempt
+
+
+def _ended_unexpectedly(run: TimelineFold, event: Told, lost: AttemptSpan | None) -> AttemptSpan:
+    """Of an attempt that had been given up, or of one that nobody knows."""
+    if lost is not None:
+        run.is_odd("end_after_lost", f"attempt {lost.attempt} had been given up for lost")
+        return lost
+    run.is_odd("end_without_start", f"{event.event_type} of an attempt that is not running")
+    step_id = event.step_id or ""
+    of_step = run.attempts.setdefault(step_id, [])
+    attempt = AttemptSpan(step_id, len(of_step) + 1, event.attempt or 1)
+    of_step.append(attempt)
     return attempt
 
 
 def _succeeded(run: TimelineFold, event: Told, payload: Payload) -> AttemptSpan:
-    attempt = _ended(run, event, payload)
-    attempt.status = "succeeded"
-    if run.is_last(attempt):
-        run.step_status[attempt.step_id] = "succeeded"
     if outputs := payload.get("outputs"):
         run.noted.append(outputs.values())
-    return attempt
+    return _ended(run, event, payload, "succeeded")
 
 
 def _failed(run: TimelineFold, event: Told, payload: Payload) -> AttemptSpan:
-    attempt = _ended(run, event, payload)
-    attempt.status = "failed"
+    attempt = _ended(run, event, payload, "failed")
     category = (payload.get("error") or {}).get("category")
     attempt.error_category = category
     attempt.retryable = None if category is None else category == "retryable"
-    if run.is_last(attempt):
-        run.step_status[attempt.step_id] = "failed"
     return attempt
 
 
@@ -299,9 +303,8 @@ def _lost(run: TimelineFold, event: Told, payload: Payload) -> AttemptSpan | Non
     if attempt is None:
         run.is_odd("lost_attempt_unknown", f"step.lost for attempt {number}, which is not running")
         return None
-    attempt.status, attempt.ended_position = "lost", event.position
-    if run.is_last(attempt):
-        run.step_status[step_id] = "lost"
+    attempt.ended_position = event.position
+    run.stands(attempt, "lost")
     return attempt
 
 

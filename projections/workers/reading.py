@@ -16,7 +16,7 @@ from ledger.store.recorded import recorded_event
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
-from projections.definition import Projection, S
+from projections.definition import F, Projection, S, StreamFold
 from projections.workers.job import Folded
 from projections.workers.ranges import Range
 
@@ -45,19 +45,19 @@ async def reading(database: TenantDatabase, role: Role) -> AsyncIterator[Connect
 
 
 async def folded(
-    pages: AsyncIterator[Sequence[Any]], projection: Projection[S], tenant_id: str, tell: Folded
-) -> AsyncIterator[S]:
+    pages: AsyncIterator[Sequence[Any]], streams: StreamFold[F], tenant_id: str, tell: Folded
+) -> AsyncIterator[F]:
     """The state of each stream, folded from its events on `pages`, which hold whole streams one after the
     other. Raises ProjectionStopped at an event that cannot be folded."""
-    state: S | None = None
-    fold = projection.fold
+    state: F | None = None
+    fold = streams.fold
     async for rows in pages:
         for row in rows:
             event = recorded_event(tenant_id, row)
             if state is None or state.run_id != event.run_id:
                 if state is not None:
                     yield state
-                state = projection.new_state(event.run_id)
+                state = streams.new_state(event.run_id)
             try:
                 fold(state, event)
             except Exception as error:  # whatever a fold does with an event that it does not expect

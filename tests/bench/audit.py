@@ -112,6 +112,10 @@ async def measure(tenant: Tenant, peer: Peer, events: int, rounds: int) -> None:
     async def fetch(run_id: str) -> Any:
         return await tenant.reader.fetch(READ_STREAM, run_id, -1, 2**62, None)
 
+    async def as_json(run_id: str) -> str:
+        """Everything that every entry says is read for it."""
+        return (await audit.timeline(run_id)).model_dump_json()
+
     async def of_peer(run_id: str, ours: list[Any]) -> Any:
         """The peer's events, folded by our fold: the same state from the same payloads."""
         found = await peer.select(run_id)
@@ -124,6 +128,7 @@ async def measure(tenant: Tenant, peer: Peer, events: int, rounds: int) -> None:
         await clock.time("bare fetch, 1,000 events", lambda: fetch(asked))
         await clock.time("state_at, 1,000 events", lambda: audit.state_at(asked))
         await clock.time("timeline, 1,000 events", lambda: audit.timeline(asked))
+        await clock.time("timeline, 1,000 events, as JSON", lambda: as_json(asked))
         await clock.time("peer: select_events, 1,000 events", lambda: peer.select(asked))
         await clock.time("peer: state, 1,000 events", lambda: of_peer(asked, whole))
         await clock.time("search by type", lambda: audit.search(types=["step.failed"]))

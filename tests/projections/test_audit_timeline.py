@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import pytest
 from builder import PACK, RUN, TENANT, History, error, ref
@@ -195,6 +196,44 @@ def test_what_was_decoded_together_is_what_was_decoded_one_by_one() -> None:
     with pytest.raises(PayloadTooNew):
         decoded_payloads([("run.succeeded", 2, b"{}")])
     assert decoded_payloads([("run.succeeded", 2, None)]) == [{}]
+
+
+TIMES = (
+    datetime(2026, 1, 1, 23, 59, 59, 999_999, tzinfo=UTC),
+    datetime(2026, 1, 1, microsecond=500_000, tzinfo=UTC),
+    datetime(2026, 1, 1, microsecond=1, tzinfo=UTC),
+    datetime(1, 1, 2, tzinfo=UTC),
+    datetime(9999, 12, 29, 23, 59, 59, 999_999, tzinfo=UTC),
+)
+
+
+def test_a_long_history_is_told_like_a_short_one() -> None:
+    history = History().run_started()
+    for number in range(300):
+        history.step_started(f"step-{number}").step_failed(f"step-{number}", error=error())
+    entries = _timeline(history).entries
+    assert [entry.position for entry in entries] == [event.position for event in history.events]
+    assert {entry.error_category for entry in entries if entry.event_type == "step.failed"} == {"retryable"}
+    assert entries[-1].since_start_ms == 600_000
+
+
+async def test_times_are_those_that_were_recorded_however_the_database_writes_them(tenant: Tenant) -> None:
+    superuser = await tenant.database.server.connect()
+    for setting in ("datestyle = 'German'", "timezone = 'Asia/Tokyo'"):
+        await superuser.execute(f'ALTER DATABASE "{tenant.database.name}" SET {setting}')
+    await superuser.close()
+    recorded = [
+        await tenant.emitter.emit(
+            Event(event_type="run.started", run_id="r", tenant_id=tenant.tenant_id, timestamp=time,
+                  payload={"prompt_pack": PACK})
+        )
+        for time in TIMES
+    ]  # fmt: skip
+
+    entries = (await AuditQueries(tenant).timeline("r")).entries
+    assert [entry.timestamp for entry in entries] == list(TIMES)
+    assert [entry.recorded_at for entry in entries] == [event.recorded_at for event in recorded]
+    assert {entry.timestamp.tzinfo for entry in entries} == {UTC}
 
 
 async def test_following_ends_when_the_run_does(tenant: Tenant) -> None:

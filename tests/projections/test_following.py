@@ -1,31 +1,21 @@
 """Following: tenants shared between processes, each led by one, and none left alone."""
 
 import asyncio
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import uuid4
 
 import pytest
-from database_rows import busy_run, connected, started, update
+from database_rows import busy_run, catch_up, started, update
+from followers import another_tenant, connections, following, until
 
-from ledger import Event, EventType, Ledger, RecordedEvent, Settings, Tenant
-from ledger.errors import ProjectionStopped, TenantNotFound
+from ledger import Ledger, RecordedEvent, Settings, Tenant
+from ledger.errors import ProjectionStopped
 from ledger.store.wakeup import Silence
 from projections import Projection, StreamRows, rebuild, verify
 from projections.core import CORE
-from projections.following import Follower, follower, session
-from projections.following.leadership import Leadership, leaders
+from projections.following import follower, session
 from projections.following.slots import Slots
-from projections.installed import Projections
-from projections.lost import mark_lost, overdue_attempts, seconds_to_next_overdue
-from projections.projector import Projector
 from projections.rows import Row
 from projections.standing import standings
 
@@ -67,45 +57,6 @@ class Tally(Projection[StreamRows]):
         if event.position == self.poison:
             raise ValueError("cannot bear this one")
         state.row(CountRow).events += 1
-
-
-@asynccontextmanager
-async def following(
-    ledger: Ledger, *tenants: Tenant, projections: Projections = (CORE,), **options: Any
-) -> AsyncIterator[Follower]:
-    found = ledger.follower([tenant.tenant_id for tenant in tenants], projections=projections, **options)
-    task = asyncio.create_task(found.run_until_cancelled())
-    try:
-        yield found
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(holds: Callable[[], Any], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not await holds():
-            await asyncio.sleep(0.02)
-
-
-async def connections(tenant: Tenant) -> int:
-    """How many sessions there are in the tenant's database."""
-    connection = await tenant.database.server.connect()
-    try:
-        count: int = await connection.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND usename IS NOT NULL",
-            tenant.database.name,
-        )
-        return count
-    finally:
-        await connection.close()
-
-
-async def another_tenant(ledger: Ledger) -> Tenant:
-    tenant_id = f"t-{uuid4().hex[:12]}"
-    await ledger.tenants.create_tenant_db(tenant_id, "Another")
-    return await ledger.tenant(tenant_id)
 
 
 # Keeping up
@@ -196,7 +147,7 @@ async def test_an_idle_tenant_costs_no_connection_and_is_woken_again(
 ) -> None:
     monkeypatch.setattr(session, "IDLE_SECONDS", 0.1)
     recorded = await busy_run(tenant, "run-1")
-    await project(tenant)
+    await catch_up(tenant)
     await tenant.wait_projected(recorded[-1].position)
     before = await connections(tenant)  # a writer's and a reader's of this test
     recorded = await busy_run(tenant, "run-0")
@@ -271,241 +222,3 @@ async def test_slots_say_whether_somebody_waits() -> None:
         assert slots.are_wanted
     await waiting
     assert not slots.are_wanted
-
-
-# Leading
-
-
-@asynccontextmanager
-async def leading(ledger: Ledger, group: str) -> AsyncIterator[Leadership]:
-    found = Leadership(ledger.server, group)
-    await found.open(lambda: None)
-    try:
-        yield found
-    finally:
-        found.close()
-
-
-async def test_a_tenant_has_one_leader_and_those_who_follow_the_same_share_fairly(ledger: Ledger) -> None:
-    group = uuid4().hex
-    tenants = {f"{group}-{number}" for number in range(10)}
-    async with leading(ledger, group) as one:
-        assert await one.take(tenants) == tenants
-        async with leading(ledger, group) as other:
-            assert await other.take(tenants) == set()
-            surplus = await one.surplus(tenants)
-            assert len(surplus) == 5
-            for tenant_id in surplus:
-                await one.cease(tenant_id)
-            assert await one.take(tenants) == set()  # the other is to have them
-            assert await other.take(tenants) == surplus
-            assert await one.surplus(tenants) == set()
-            named = await leaders(ledger.server, tenants)
-            assert named.keys() == tenants
-            assert set(named.values()) == {f"{os.uname().nodename}:{os.getpid()}"[:49]}
-
-
-async def test_a_tenant_that_nobody_takes_is_taken_beyond_the_share(ledger: Ledger) -> None:
-    group = uuid4().hex
-    tenants = {f"{group}-{number}" for number in range(4)}
-    async with leading(ledger, group) as one, leading(ledger, group):
-        for _ in range(3):
-            await one.take(tenants)
-        assert len(one.led) == 2  # half of them, and the other takes none
-        await one.take(tenants)
-        assert one.led == tenants
-
-
-async def test_tenants_that_are_not_followed_any_more_are_given_up(ledger: Ledger) -> None:
-    group = uuid4().hex
-    async with leading(ledger, group) as one:
-        await one.take({f"{group}-a", f"{group}-b"})
-        assert await one.surplus({f"{group}-a"}) == {f"{group}-b"}
-
-
-async def test_a_leader_that_loses_its_connection_leads_nothing(ledger: Ledger) -> None:
-    group = uuid4().hex
-    lost = asyncio.Event()
-    one = Leadership(ledger.server, group)
-    await one.open(lost.set)
-    await one.take({group})
-    connection = await ledger.server.connect()
-    await connection.execute(
-        "SELECT pg_terminate_backend(l.pid) FROM pg_locks l, hashtextextended('daicho.follow:' || $1, 0) k "
-        "WHERE l.locktype = 'advisory' AND l.objid = (k & 4294967295)::oid",
-        group,
-    )
-    await connection.close()
-    async with asyncio.timeout(10):
-        await lost.wait()
-    assert not one.is_held
-    async with leading(ledger, group) as other:
-        assert await other.take({group}) == {group}
-
-
-async def test_a_follower_that_lost_the_control_database_for_a_moment_goes_on(
-    ledger: Ledger, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(follower, "PAUSE_SECONDS", 0.05)
-    heard: list[str] = []
-    async with following(ledger, tenant) as found:
-        found.changed = lambda _tenant_id, what: heard.append(what)
-
-        async def leads() -> bool:
-            return heard[-1:] == ["leading"]
-
-        await until(leads)
-        connection = await ledger.server.connect()
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks l, hashtextextended('daicho.follow:' || $1, 0) k "
-            "WHERE l.locktype = 'advisory' AND l.objid = (k & 4294967295)::oid",
-            tenant.tenant_id,
-        )
-        await connection.close()
-
-        async def leads_again() -> bool:
-            return heard == ["leading", "left", "leading"]
-
-        await until(leads_again)
-        recorded = await busy_run(tenant, "run-1")
-        await tenant.wait_projected(recorded[-1].position)
-
-
-async def test_a_tenant_that_is_not_there_is_named_at_once(ledger: Ledger) -> None:
-    with pytest.raises(TenantNotFound, match="'nobody'"):
-        await ledger.follower(["nobody"]).run_until_cancelled()
-
-
-async def test_a_suspended_tenant_is_left_and_taken_up_again(ledger: Ledger, tenant: Tenant) -> None:
-    heard: list[str] = []
-    async with following(ledger, tenant) as found:
-        found.changed = lambda _tenant_id, what: heard.append(what)
-
-        async def has_heard(*words: str) -> bool:
-            return tuple(heard) == words
-
-        await until(lambda: has_heard("leading"))
-        await ledger.tenants.suspend(tenant.tenant_id)
-        await until(lambda: has_heard("leading", "left"))
-        await ledger.tenants.resume(tenant.tenant_id)
-        await until(lambda: has_heard("leading", "left", "leading"))
-
-
-# Processes
-
-
-class Process:
-    """`daicho follow` in a process of its own."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def line(self) -> str:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(60):
-            return (await self.process.stdout.readline()).decode().strip()
-
-
-@asynccontextmanager
-async def follow_process(home: Path, *arguments: str) -> AsyncIterator[Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from ledger.cli import main; main()", "follow", *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "DAICHO_HOME": str(home)},
-    )  # fmt: skip
-    try:
-        yield Process(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def test_when_a_leader_is_killed_another_process_takes_over_within_seconds(
-    home: Path, ledger: Ledger, tenant: Tenant
-) -> None:
-    named = ("-t", tenant.tenant_id)
-    async with follow_process(home, *named) as leader:
-        assert await leader.line() == f"leading {tenant.tenant_id}"
-        async with follow_process(home, *named) as other:
-            recorded = await busy_run(tenant, "run-1")
-            await tenant.wait_projected(recorded[-1].position)
-            leader.process.send_signal(signal.SIGKILL)
-            assert await other.line() == f"leading {tenant.tenant_id}"
-            later = await busy_run(tenant, "run-2")
-            await tenant.wait_projected(later[-1].position)
-            other.process.send_signal(signal.SIGTERM)
-            assert await other.line() == f"left {tenant.tenant_id}"
-            assert await other.process.wait() == 0
-    assert (await verify(tenant)).ok
-
-
-# Attempts that run too long
-
-
-async def running(tenant: Tenant, seconds_ago: float, timeout_seconds: float | None, run: str) -> None:
-    step = Event(
-        event_type=EventType.STEP_STARTED,
-        run_id=run,
-        step_id="draft",
-        attempt=1,
-        tenant_id=tenant.tenant_id,
-        timestamp=datetime.now(UTC) - timedelta(seconds=seconds_ago),
-        payload={} if timeout_seconds is None else {"timeout_seconds": timeout_seconds},
-    )
-    await tenant.emitter.emit_many([started(tenant, run), step])
-
-
-async def project(tenant: Tenant) -> None:
-    projector = Projector(tenant.store)
-    await projector.catch_up()
-    await projector.close()
-
-
-async def test_an_attempt_past_its_timeout_and_the_grace_is_recorded_as_lost_once(tenant: Tenant) -> None:
-    await running(tenant, 100, 60, "late")
-    await running(tenant, 100, 80, "in-grace")
-    await running(tenant, 100, None, "unlimited")
-    await running(tenant, 100, 1e300, "for-ever")
-    await project(tenant)
-
-    overdue = await overdue_attempts(tenant.reader, grace_seconds=30)
-    assert [attempt.run_id for attempt in overdue] == ["late"]
-    seconds = await seconds_to_next_overdue(tenant.reader, grace_seconds=30)
-    assert seconds is not None
-    assert -12 < seconds < -9
-    [first] = await mark_lost(tenant.store, overdue)
-    assert await mark_lost(tenant.store, overdue) == [first]  # whoever sweeps again records nothing new
-    await project(tenant)
-
-    rows = await tenant.reader.fetch("SELECT status, lost_by FROM projection.attempts WHERE run_id = 'late'")
-    assert [tuple(row) for row in rows] == [("lost", "daicho")]
-    assert await overdue_attempts(tenant.reader, grace_seconds=30) == []
-
-
-async def test_an_end_that_was_recorded_meanwhile_wins_over_the_sweep(tenant: Tenant) -> None:
-    await running(tenant, 100, 10, "late")
-    await project(tenant)
-    overdue = await overdue_attempts(tenant.reader)
-    end = Event(
-        event_type=EventType.STEP_SUCCEEDED, run_id="late", step_id="draft", tenant_id=tenant.tenant_id
-    )
-    await tenant.emitter.emit(end)
-
-    assert await mark_lost(tenant.store, overdue) == []
-    assert await tenant.store.head() == 3
-
-
-async def test_a_follower_sweeps_when_an_attempt_comes_to_be_overdue(
-    ledger: Ledger, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "SWEEP_SPACING_SECONDS", 0.1)
-    monkeypatch.setattr(session, "IDLE_SECONDS", 0.1)
-    await running(tenant, 0, 1.0, "run-1")
-    async with following(ledger, tenant, grace_seconds=0.2):
-        await tenant.wait_projected(3)  # step.lost
-    [event] = await tenant.store.read(2)
-    assert (event.event_type, event.actor) == (EventType.STEP_LOST, "daicho")
-    async with connected(tenant) as connection:
-        assert await connection.fetchval("SELECT status FROM projection.steps") == "lost"

@@ -51,7 +51,7 @@ async def _compare(
 async def _project_and_compare(
     tenant: Tenant, facts: list[Fact], sizes: list[int], stops: list[bool]
 ) -> None:
-    # An erasure records itself and packs are decided: neither can be emitted. tests/store/test_erasure.py
+    # An erasure records itself and packs are decided: neither can be emitted. test_erasure_guards.py
     # and tests/prompts have those.
     facts = [fact for fact in facts if can_be_emitted(fact.event_type)]
     projector = Projector(tenant.store)
