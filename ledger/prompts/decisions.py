@@ -100,12 +100,14 @@ class PackDecisions(BaseAggregate[str]):
         self.is_retired = False
 
     @classmethod
-    def publish(cls, pack_id: str, texts: PromptTexts, by: str | None, reason: str | None) -> "PackDecisions":
+    def publish(
+        cls, pack_id: str, texts: PromptTexts, by: str | None, reason: str | None = None
+    ) -> "PackDecisions":
         said = _said(texts)
         return cls._create(Published, id=pack_id, pack_id=pack_id, version=1, by=by, reason=reason, **said)
 
     def revise(
-        self, texts: PromptTexts, by: str | None, reason: str | None, expected_version: int | None
+        self, texts: PromptTexts, by: str | None, expected_version: int | None, reason: str | None = None
     ) -> None:
         self._expect_open("revised")
         if expected_version is not None and expected_version != self.newest:
@@ -164,7 +166,7 @@ class PromptPackDecisions(Application[str]):
         reason: str | None = None,
     ) -> int:
         pack = self.pack(pack_id)
-        pack.revise(texts, by, reason, expected_version)
+        pack.revise(texts, by, expected_version, reason)
         return self._decided(pack)
 
     def retire(self, pack_id: str, reason: str, by: str | None) -> int:

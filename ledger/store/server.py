@@ -67,11 +67,12 @@ class DatabaseServer:
         except POSTGRES_ERRORS as error:
             raise store_error(error, "connecting", self.name) from error
         if connection.get_server_version().major < SERVER_VERSION_MIN:  # it said so when it let us in
+            found = connection.get_settings().server_version
             connection.terminate()
             raise StoreError(
                 f"The server {self.name} is too old",
                 expected=f"PostgreSQL {SERVER_VERSION_MIN} or newer",
-                found=connection.get_settings().server_version,
+                found=found,
                 fix="Upgrade it; nothing was written",
             )
         return connection

@@ -31,19 +31,20 @@ def test_an_act_has_one_row_and_no_other_event_has_any(event_type: str) -> None:
             event.timestamp,
             event.recorded_at,
         )
-        assert row.actor
 
 
 def test_who_what_and_why_of_each_kind_of_act() -> None:
     after = ref("after", "{}")
     history = (
         History()
-        .run_started()
-        .repaired(ref("before"), after, kind="json_fix", note="closed a brace")
+        .run_started(actor="backend")
+        .repaired(ref("before"), after, kind="json_fix", note="closed a brace", actor="backend")
         .run_cancelled(by="ann", reason="a holiday")
         .administrative(EventType.PROMPT_PACK_PUBLISHED, pack_id="house", by="ben", reason="the first")
         .administrative(EventType.PAYLOAD_ERASED, position=1, by="dpo", reason="ticket 7")
-        .administrative(EventType.PROJECTION_REBUILT, position=5, reason="a disk was replaced")
+        .administrative(
+            EventType.PROJECTION_REBUILT, position=5, reason="a disk was replaced", actor="backend"
+        )
         .step_started()
         .step_failed(error=error())
         .run_succeeded()
