@@ -173,19 +173,7 @@ class EventEmitter:
 
     def _check(self, events: Sequence[Event]) -> None:
         for event in events:
-            if event.tenant_id != self._store.tenant_id:
-                raise TenantMismatch(
-                    "The event belongs to another tenant",
-                    expected=f"tenant_id {self._store.tenant_id!r}",
-                    found=f"tenant_id {event.tenant_id!r}",
-                    fix="Emit it through its own tenant",
-                )
-            if event.event_type.is_decided:
-                raise InvalidEvent(
-                    f"{event.event_type.value} is a decision about a prompt pack and cannot be emitted",
-                    expected="tenant.prompts.publish(...), revise(...) or retire(...)",
-                    fix="Call that; nothing was sent",
-                )
+            require_emittable(event, self._store.tenant_id)
         if len(events) > self._limits.batch_events_max:
             raise InvalidEvent(
                 "Too many events for one atomic append",
@@ -410,6 +398,23 @@ class EventEmitter:
         for waiting in (self._failed, self._unsent, self._queue, self._waiting_for_room):
             waiting.clear()
         self._queued_events = self._queued_bytes = 0
+
+
+def require_emittable(event: Event, tenant_id: str) -> None:
+    """Raises TenantMismatch, and InvalidEvent for a type that is recorded in another way."""
+    if event.tenant_id != tenant_id:
+        raise TenantMismatch(
+            "The event belongs to another tenant",
+            expected=f"tenant_id {tenant_id!r}",
+            found=f"tenant_id {event.tenant_id!r}",
+            fix="Emit it through its own tenant",
+        )
+    if event.event_type.is_decided:
+        raise InvalidEvent(
+            f"{event.event_type.value} is a decision about a prompt pack and cannot be emitted",
+            expected="tenant.prompts.publish(...), revise(...) or retire(...)",
+            fix="Call that; nothing was sent",
+        )
 
 
 def _settle(pending: _Pending, outcome: Outcome | Exception) -> None:
