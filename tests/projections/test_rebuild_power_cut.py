@@ -1,6 +1,6 @@
-"""The power fails during a rebuild: nothing that the server had not flushed is there afterwards. The tables are
-whole, the old ones or the new ones, and the next rebuild clears away. (What commits without a flush, as the
-exchange does, stays in memory here until somebody flushes: the WAL writer is held.)"""
+"""The power fails during a rebuild: nothing that the server had not flushed is there afterwards. The tables
+are whole, the old ones or the new ones, and the next rebuild clears away. (What commits without a flush, as
+the exchange does, stays in memory here until somebody flushes: the WAL writer is held.)"""
 
 import asyncio
 import random
@@ -16,6 +16,10 @@ from projections import rebuild, verify
 from projections.rebuilding import rebuild as rebuild_module
 from tests.faults.own_server import OwnServer, folder_of_its_own, own_server
 from tests.support.waiting import eventually
+
+
+LEFTOVERS = """SELECT count(*) FROM pg_class
+                WHERE relnamespace = 'projection'::regnamespace AND relname LIKE '$%'"""
 
 
 @pytest.fixture
@@ -50,8 +54,7 @@ async def assert_whole(tenant: Tenant, expected: dict[str, object]) -> None:
     await rebuild(tenant)
     assert (await verify(tenant)).ok
     async with connected(tenant, Role.READER) as connection:
-        left = "SELECT count(*) FROM pg_class WHERE relnamespace = 'projection'::regnamespace AND relname ~ '^\\$'"
-        assert await connection.fetchval(left) == 0
+        assert await connection.fetchval(LEFTOVERS) == 0
 
 
 async def what_stands(tenant: Tenant) -> dict[str, object]:
@@ -72,7 +75,7 @@ async def test_right_after_the_exchange_which_was_not_flushed_the_old_tables_ser
     with monkeypatch.context() as patched:
         patched.setattr(rebuild_module, "drop_tables", die)
         patched.setattr(rebuild_module, "fact", never)
-        with pytest.raises(AssertionError, match="nothing was recorded"):
+        with pytest.raises((AssertionError, StoreUnavailable)):
             await rebuild(projected, workers=0)
 
     assert await projected.store.head() == head
