@@ -47,10 +47,10 @@ async def test_each_event_is_printed_as_it_was_recorded(daicho: CliRunner, tenan
             "Line 2 is refused: The event",
         ),
         (
-            '{"event_type": "prompt_pack.published", "run_id": "r"}',
+            '{"event_type": "prompt_pack.published", "run_id": "$tenant"}',
             "Line 2 is refused: prompt_pack.published",
         ),
-        ('{"event_type": "payload.erased", "run_id": "r"}', "Line 2 is refused: payload.erased"),
+        ('{"event_type": "payload.erased", "run_id": "$tenant"}', "Line 2 is refused: payload.erased"),
     ],
 )
 async def test_a_line_that_cannot_be_recorded_is_told_before_any_is_sent(

@@ -17,7 +17,6 @@ from projections.rebuilding import rebuild as rebuild_module
 from tests.faults.own_server import OwnServer, folder_of_its_own, own_server
 from tests.support.waiting import eventually
 
-
 LEFTOVERS = """SELECT count(*) FROM pg_class
                 WHERE relnamespace = 'projection'::regnamespace AND relname LIKE '$%'"""
 
