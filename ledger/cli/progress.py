@@ -21,7 +21,7 @@ class Progress:
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
-            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[count]}"),
             progress.TextColumn("{task.fields[rate]}"),
             progress.TimeRemainingColumn(),
             console=err,
@@ -45,8 +45,10 @@ class Progress:
         if self._task is None or is_new:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(phase, total=total or None, rate="")
-        self._bar.update(self._task, completed=done, rate=f"{rate:,.0f} events/s" if done else "")
+            self._task = self._bar.add_task(phase, total=total or None, count="", rate="")
+        count = f"{done:,}/{total:,}" if total else f"{done:,}" if done else ""
+        shown = f"{rate:,.0f} events/s" if done else ""
+        self._bar.update(self._task, completed=done, count=count, rate=shown)
 
     def __enter__(self) -> "Progress":
         self._bar.start()

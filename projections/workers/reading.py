@@ -122,5 +122,6 @@ def _cannot_fold(event: RecordedEvent, error: Exception) -> ProjectionStopped:
     said = error.problem if isinstance(error, DaichoError) else repr(error)
     return ProjectionStopped(
         f"The event at position {event.position} could not be folded: {said}",
-        fix=f"`daicho timeline {event.run_id}` shows it; the tables were left as they are",
+        fix=f"`daicho tail -t {event.tenant_id} --after {event.position - 1} --json | head -1` shows it; "
+        "the tables were left as they are",
     )
