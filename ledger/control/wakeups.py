@@ -51,9 +51,7 @@ class Wakeups:
         self._probe_came = asyncio.Event()
         self._probe = ""
         self._listening: asyncio.Task[None] | None = None
-        self._pending: dict[
-            str, float
-        ] = {}  # topics, and the seconds since they were last sent that they wait
+        self._pending: dict[str, float] = {}  # topics, and their seconds from one sending to the next
         self._announced = asyncio.Event()  # something that was not pending
         self._sent_at: dict[str, float] = {}
         self._sending: asyncio.Task[None] | None = None
