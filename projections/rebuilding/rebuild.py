@@ -29,7 +29,7 @@ from projections.rebuilding.one_run import repair_run
 from projections.rebuilding.report import Progress, RebuildReport, fact, rows_and_digests
 from projections.rebuilding.swapping import Swap
 from projections.rows import Row
-from projections.workers import perform, ranges_of, workers_for
+from projections.workers import perform, spans_of, workers_for
 from projections.workers.giving_way import Appends, rest
 
 _SQL = load_statements("projections.rebuilding", "queries.sql")
@@ -180,10 +180,9 @@ class _Rebuild:
         self._enter("folding", total)
         names = {table.row_type: table.name for table in tables}
         digests: Digests = {row_type: TableDigest() for row_type in names}
-        ranges = await ranges_of(connection, total)
         are_many = await self._appends.look(connection)
         job = Fill(self._tenant.database, self._projection, position, names, workers, are_many)
-        for result in await perform(job, ranges, workers, self._folded):
+        for result in await perform(job, spans_of(position), workers, self._folded):
             for row_type, digest in result.items():
                 digests[row_type].merge(digest)
         return digests

@@ -128,6 +128,8 @@ async def test_grants_comments_indexes_and_parameters_are_kept(projected: Tenant
         "COMMENT ON INDEX projection.runs_pkey IS 'the key'",
         "CREATE INDEX \"Of my own\" ON projection.runs (lower(pipeline)) WHERE status = 'failed'",
         "ALTER TABLE projection.runs SET (fillfactor = 70)",
+        "ALTER TABLE projection.artifacts SET (autovacuum_enabled = off)",
+        "ALTER TABLE projection.steps SET (autovacuum_enabled = on)",
         "GRANT SELECT (run_id), UPDATE (status) ON projection.runs TO PUBLIC",
         f'REVOKE SELECT ON projection.anomalies FROM "{reader}"',
     ):
