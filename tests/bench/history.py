@@ -41,7 +41,7 @@ async def append_history(tenant: Tenant, events: int, *, seed: int = 1) -> None:
     try:
         await connection.execute("ALTER TABLE ledger.events SET (autovacuum_enabled = off)")
         records: list[tuple[Any, ...]] = []
-        for record in _records(tenant.tenant_id, events, random.Random(seed)):
+        for record in records_of(tenant.tenant_id, events, random.Random(seed)):
             records.append(record)
             if len(records) == COPY_EVENTS:
                 await _copy(connection, records)
@@ -61,7 +61,8 @@ async def _copy(connection: Any, records: list[tuple[Any, ...]]) -> None:
     await connection.copy_records_to_table("events", schema_name="ledger", records=records, columns=_COLUMNS)
 
 
-def _records(tenant_id: str, count: int, chance: random.Random) -> Iterator[tuple[Any, ...]]:
+def records_of(tenant_id: str, count: int, chance: random.Random) -> Iterator[tuple[Any, ...]]:
+    """Rows of the log, their columns in the order of `_COLUMNS`."""
     position = 0
     under_way: list[tuple[str, Iterator[Said], list[int]]] = []
     while position < count:

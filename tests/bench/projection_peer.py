@@ -1,11 +1,20 @@
 """The peer of a rebuild: the eventsourcing library's ProjectionRunner, which takes one event per call and
-commits one transaction per event, its place in the same. Its table counts what each step's attempts did."""
+commits one transaction per event, flushed, its place in the same.
 
+It makes the tables that a rebuild makes, with their indexes, from the same history: our fold with all states
+in memory, so that nothing is loaded, and one prepared statement per row that an event touched.
+"""
+
+import random
 import time
+from collections.abc import Sequence
+from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import orjson
 import psycopg
 from eventsourcing.application import Application
 from eventsourcing.dispatch import singledispatchmethod
@@ -14,68 +23,145 @@ from eventsourcing.persistence import Tracking
 from eventsourcing.postgres import PostgresDatastore, PostgresTrackingRecorder
 from eventsourcing.projection import Projection, ProjectionRunner
 from eventsourcing.utils import get_topic
-from psycopg.sql import SQL
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
-EVENTS_OF_RUN = 33
-STEPS = ("keywords", "outline", "draft", "validate", "links", "render")
-OUTPUTS = {"output": {"path": "storage/t/run/draft/output.json", "digest": "ab" * 32, "size_bytes": 18_211}}
+from ledger import Tenant
+from ledger.contract.events import EventType, RecordedEvent
+from ledger.store.tenant_database import Role
+from projections.core import CORE
+from projections.fold import RunState
+from projections.rows import Json, Row, columns, kinds_of
+from projections.table_sql import SCHEMA, listed, qualified
+from projections.tables import table_of
+from tests.bench.history import records_of
+
+TENANT = "peer"
+_INDEXES = f"SELECT indexdef FROM pg_indexes WHERE schemaname = '{SCHEMA}' AND tablename = ANY($1)"
 
 
 class Run(Aggregate):
-    class Ended(Aggregate.Event):
-        step_id: str
-        outputs: dict[str, Any]
+    class Recorded(Aggregate.Event):
+        run_id: str
+        event_type: str
+        step_id: str | None
+        attempt: int | None
+        occurred_at: datetime
+        data: str
 
-    @event(Ended)
-    def end(self, step_id: str, outputs: dict[str, Any]) -> None:
-        pass
+    @event(Recorded)
+    def record(
+        self,
+        run_id: str,
+        event_type: str,
+        step_id: str | None,
+        attempt: int | None,
+        occurred_at: datetime,
+        data: str,
+    ) -> None:
+        """What is recorded matters to the projection alone."""
 
 
 class Runs(Application[Any]):
     pass
 
 
-class StepsView(PostgresTrackingRecorder):
+class View(PostgresTrackingRecorder):
+    """`rows` go into the tables of the projection, with the place of the event that they came from."""
+
     def __init__(self, datastore: PostgresDatastore, **options: Any) -> None:
         super().__init__(datastore, **options)
-        self.sql_create_statements.append(
-            SQL(
-                "CREATE TABLE IF NOT EXISTS public.steps (run_id uuid, step_id text, attempts bigint, "
-                "outputs json, PRIMARY KEY (run_id, step_id))"
-            )  # type: ignore[arg-type]
-        )
+        self._upserts = {row_type: _upsert(row_type) for row_type in CORE.tables}
+        self._values = {row_type: attrgetter(*columns(row_type)) for row_type in CORE.tables}
+        self._json = {row_type: _json_columns(row_type) for row_type in CORE.tables}
 
-    def ended(self, ended: Run.Ended, tracking: Tracking) -> None:
+    def write(self, rows: Sequence[Row], tracking: Tracking) -> None:
         with self.datastore.transaction(commit=True) as cursor:
             self._insert_tracking(cursor, tracking)
-            cursor.execute(
-                "INSERT INTO public.steps VALUES (%s, %s, 1, %s) ON CONFLICT (run_id, step_id) DO UPDATE "
-                "SET attempts = steps.attempts + 1, outputs = excluded.outputs",
-                (ended.originator_id, ended.step_id, psycopg.types.json.Json(ended.outputs)),
-                prepare=True,
-            )
+            for row in rows:
+                cursor.execute(self._upserts[type(row)], self._of(row), prepare=True)
+
+    def _of(self, row: Row) -> list[Any]:
+        values = list(self._values[type(row)](row))
+        for place in self._json[type(row)]:
+            if values[place] is not None:
+                values[place] = orjson.dumps(values[place], option=orjson.OPT_SORT_KEYS).decode()
+        return values
 
 
-class Steps(Projection[StepsView]):
-    name = "steps"
-    topics = (get_topic(Run.Ended),)
+class Everything(Projection[View]):
+    name = "everything"
+    topics = (get_topic(Run.Recorded),)
+
+    def __init__(self, view: View) -> None:
+        super().__init__(view)
+        self._states: dict[UUID, RunState] = {}
 
     @singledispatchmethod
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:
         raise NotImplementedError(type(domain_event))
 
     @process_event.register
-    def _(self, domain_event: Run.Ended, tracking: Tracking) -> None:
-        self.view.ended(domain_event, tracking)
+    def _(self, recorded: Run.Recorded, tracking: Tracking) -> None:
+        state = self._states.get(recorded.originator_id)
+        if state is None:
+            state = self._states[recorded.originator_id] = CORE.new_state(recorded.run_id)
+        CORE.fold(state, _as_ours(recorded, tracking.notification_id))
+        self.view.write(state.take_touched(), tracking)
 
 
-def measure(socket_folder: Path, events: int) -> float:
-    """Events per second until its table holds all of them."""
+def _as_ours(recorded: Run.Recorded, position: int) -> RecordedEvent:
+    return RecordedEvent(
+        position=position,
+        version=recorded.originator_version - 1,  # the aggregate's first event says that there is one
+        recorded_at=recorded.timestamp,
+        event_id=UUID(int=position),
+        event_type=EventType(recorded.event_type),
+        tenant_id=TENANT,
+        run_id=recorded.run_id,
+        step_id=recorded.step_id,
+        attempt=recorded.attempt,
+        timestamp=recorded.occurred_at,
+        actor="worker-1",
+        traceparent=None,
+        schema_version=1,
+        data=recorded.data.encode(),
+    )
+
+
+def _upsert(row_type: type[Row]) -> bytes:
+    names = columns(row_type)
+    values = ", ".join(
+        "%s::json" if place in _json_columns(row_type) else "%s" for place in range(len(names))
+    )
+    changed = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in row_type.KEY)
+    return (
+        f"INSERT INTO {qualified(row_type)} ({listed(names)}) VALUES ({values}) "
+        f"ON CONFLICT ({listed(row_type.KEY)}) DO {f'UPDATE SET {changed}' if changed else 'NOTHING'}"
+    ).encode()
+
+
+def _json_columns(row_type: type[Row]) -> list[int]:
+    return [place for place, kind in enumerate(columns(row_type).values()) if Json in kinds_of(kind)]
+
+
+async def definitions(tenant: Tenant) -> list[str]:
+    """Statements that make the projection's tables and their indexes as they are in a tenant's database."""
+    connection = await tenant.database.connect(Role.PROJECTOR)
+    try:
+        tables = [row_type.TABLE for row_type in CORE.tables]
+        indexes = [row[0] for row in await connection.fetch(_INDEXES, tables)]
+    finally:
+        await connection.close()
+    made = [str(CreateTable(table_of(kind)).compile(dialect=postgresql.dialect())) for kind in CORE.tables]
+    keys = [f"{table}_pkey" for table in tables]
+    return [f"CREATE SCHEMA {SCHEMA}", *made, *(each for each in indexes if each.split()[3] not in keys)]
+
+
+def measure(socket_folder: Path, events: int, definitions: Sequence[str]) -> float:
+    """Events per second until the tables hold what all of them come to."""
     database = f"peer_{uuid4().hex[:8]}"
-    with psycopg.connect(
-        host=str(socket_folder), user="postgres", dbname="postgres", autocommit=True
-    ) as admin:
-        admin.execute(f'CREATE DATABASE "{database}"')  # type: ignore[arg-type]
+    _make(socket_folder, database, definitions)
     env = {
         "PERSISTENCE_MODULE": "eventsourcing.postgres",
         "POSTGRES_DBNAME": database,
@@ -87,19 +173,34 @@ def measure(socket_folder: Path, events: int) -> float:
     last = _record(env, events)
     begin = time.perf_counter()
     with ProjectionRunner(
-        application_class=Runs, projection_class=Steps, view_class=StepsView, env=env
+        application_class=Runs, projection_class=Everything, view_class=View, env=env
     ) as runner:
         runner.wait(last, timeout=600)
     return events / (time.perf_counter() - begin)
 
 
+def _make(socket_folder: Path, database: str, definitions: Sequence[str]) -> None:
+    def connect(name: str) -> psycopg.Connection:
+        return psycopg.connect(host=str(socket_folder), user="postgres", dbname=name, autocommit=True)
+
+    with connect("postgres") as admin:
+        admin.execute(f'CREATE DATABASE "{database}"'.encode())
+    with connect(database) as owner:
+        for statement in definitions:
+            owner.execute(statement.encode())
+
+
 def _record(env: dict[str, str], events: int) -> int:
+    """Records a history, in its order; returns the notification of its last event."""
     application = Runs(env)
+    runs: dict[str, Run] = {}
     last = 0
-    for _ in range(0, events, EVENTS_OF_RUN):
-        run = Run()
-        for number in range(EVENTS_OF_RUN):
-            run.end(step_id=STEPS[number % len(STEPS)], outputs=OUTPUTS)
+    for row in records_of(TENANT, events, random.Random(1)):
+        occurred_at, attempt, run_id, event_type, step_id, data = row[3], row[5], *row[7:10], row[12]
+        run = runs.get(run_id)
+        if run is None:
+            run = runs[run_id] = Run()
+        run.record(run_id, event_type, step_id, attempt, occurred_at, data.decode())
         last = application.save(run)[-1].notification.id
     application.close()
     return last
