@@ -6,6 +6,7 @@ import time
 
 from rich import progress
 
+from ledger.cli.render import events
 from ledger.cli.running import err
 
 LINE_SECONDS = 5.0
@@ -60,8 +61,8 @@ class Progress:
 
 def _line(phase: str, done: int, total: int, rate: float) -> str:
     if not done:
-        return f"{phase}: {total} events" if total else phase
+        return f"{phase}: {events(total)}" if total else phase
     if not total:
-        return f"{phase}: {done} events, {rate:,.0f} events/s"
+        return f"{phase}: {events(done)}, {rate:,.0f} events/s"
     left = f", about {(total - done) / rate:.0f} s left" if total > done else ""
-    return f"{phase}: {done} of {total} events, {rate:,.0f} events/s{left}"
+    return f"{phase}: {done} of {events(total)}, {rate:,.0f} events/s{left}"

@@ -118,7 +118,7 @@ def _show_rebuild(report: RebuildReport, as_json: bool) -> None:
         return
     rate = report.events / max(report.seconds, 0.001)
     out.print(
-        f"{report.events} events folded in {report.seconds:.2f} s ({rate:,.0f} events/s), "
+        f"{render.events(report.events)} folded in {report.seconds:.2f} s ({rate:,.0f} events/s), "
         f"up to position {report.position}"
     )
     made = render.table("table", "#rows", "digest")
@@ -134,5 +134,7 @@ def _show_verification(report: VerifyReport, as_json: bool) -> int:
         out.print(render.verify_view(report))
         verdict = "equal" if report.ok else f"{report.difference_count} differences"
         share = "" if report.sampled == 1 else f", a sample of {report.sampled:.1%} of the log"
-        out.print(f"{report.events} events folded, tables at position {report.position}: {verdict}{share}")
+        out.print(
+            f"{render.events(report.events)} folded, tables at position {report.position}: {verdict}{share}"
+        )
     return 0 if report.ok else CHECK_FAILED

@@ -12,7 +12,7 @@ repair   a task that goes on with what a flight failed to record, batch by batch
          too late; it also makes the first connection. Nothing flies meanwhile
 """
 
-from ledger.emitter.emitter import EventEmitter
+from ledger.emitter.emitter import EventEmitter, require_emittable
 from ledger.emitter.queue import EmitterLimits
 
-__all__ = ["EmitterLimits", "EventEmitter"]
+__all__ = ["EmitterLimits", "EventEmitter", "require_emittable"]

@@ -102,19 +102,7 @@ class EventEmitter:
 
     def _check(self, events: Sequence[Event]) -> None:
         for event in events:
-            if event.tenant_id != self._store.tenant_id:
-                raise TenantMismatch(
-                    "The event belongs to another tenant",
-                    expected=f"tenant_id {self._store.tenant_id!r}",
-                    found=f"tenant_id {event.tenant_id!r}",
-                    fix="Emit it through its own tenant",
-                )
-            if event.event_type.is_decided:
-                raise InvalidEvent(
-                    f"{event.event_type.value} is a decision about a prompt pack and cannot be emitted",
-                    expected="tenant.prompts.publish(...), revise(...) or retire(...)",
-                    fix="Call that; nothing was sent",
-                )
+            require_emittable(event, self._store.tenant_id)
         if len(events) > self._limits.batch_events_max:
             raise InvalidEvent(
                 "Too many events for one atomic append",
@@ -133,3 +121,20 @@ class EventEmitter:
         if deadlines:
             seconds = max(min(deadlines) - time.monotonic(), DEADLINE_WATCH_SECONDS_MIN)
             self._deadline_watch = asyncio.get_running_loop().call_later(seconds, self._watch_deadlines)
+
+
+def require_emittable(event: Event, tenant_id: str) -> None:
+    """Raises TenantMismatch, and InvalidEvent for a type that is recorded in another way."""
+    if event.tenant_id != tenant_id:
+        raise TenantMismatch(
+            "The event belongs to another tenant",
+            expected=f"tenant_id {tenant_id!r}",
+            found=f"tenant_id {event.tenant_id!r}",
+            fix="Emit it through its own tenant",
+        )
+    if event.event_type.is_decided:
+        raise InvalidEvent(
+            f"{event.event_type.value} is a decision about a prompt pack and cannot be emitted",
+            expected="tenant.prompts.publish(...), revise(...) or retire(...)",
+            fix="Call that; nothing was sent",
+        )

@@ -64,6 +64,14 @@ class DatabaseServer:
                 timeout=self.connect_timeout_seconds,
                 server_settings=session,
             )
+        except asyncpg.InvalidCatalogNameError as error:
+            if database is not None:
+                raise store_error(error, "connecting", self.name) from error
+            raise StoreError(
+                f"There is no database {self.database!r} at {self.name}",
+                fix="Correct the address, or create it (CREATE DATABASE); daicho makes tables in it and not "
+                "the database itself",
+            ) from error
         except POSTGRES_ERRORS as error:
             raise store_error(error, "connecting", self.name) from error
         if connection.get_server_version().major < SERVER_VERSION_MIN:  # it said so when it let us in

@@ -224,3 +224,12 @@ async def test_a_server_that_is_too_old_is_refused_whatever_is_wanted_of_it(
     ) as refused:
         await Ledger.open(settings)
     assert not isinstance(refused.value, StoreUnavailable), "waiting will not make it newer"
+
+
+async def test_a_control_database_that_is_not_there_is_named_with_what_to_do(
+    postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    url = f"postgresql://postgres@/nowhere?host={postgres.socket_folder}"
+    with pytest.raises(StoreError, match=r"no database 'nowhere'.*CREATE DATABASE") as refused:
+        await Ledger.open(Settings(home=tmp_path, database_url=url, blobs="filesystem"))
+    assert not isinstance(refused.value, StoreUnavailable)

@@ -35,10 +35,10 @@ async def one_behind_another(tenant: Tenant, _rival: Tenant) -> list[int]:
 
 
 async def contended(tenant: Tenant, rival: Tenant) -> list[int]:
-    before = (await rival.emitter.emit(fact(rival))).position  # whereupon `tenant` knows of it
-    mine = [(await tenant.emitter.emit(fact(tenant, n=n))).position for n in range(2)]
-    again = (await rival.emitter.emit(fact(rival))).position
-    return [before, *mine, again, (await tenant.emitter.emit(fact(tenant, n="last"))).position]
+    recorded = [await rival.emitter.emit(fact(rival, "rival"))]
+    recorded.append(await tenant.emitter.emit(fact(tenant, n="finds somebody else at it")))
+    recorded.append(await tenant.emitter.emit(fact(tenant, n="lets go of the head before the flush")))
+    return positions(recorded)
 
 
 async def decided(tenant: Tenant, _rival: Tenant) -> list[int]:
