@@ -6,6 +6,7 @@ import time
 
 from rich import progress
 
+from ledger.cli.render import events
 from ledger.cli.running import err
 
 LINE_SECONDS = 5.0
@@ -21,7 +22,7 @@ class Progress:
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
-            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[count]}"),
             progress.TextColumn("{task.fields[rate]}"),
             progress.TimeRemainingColumn(),
             console=err,
@@ -45,8 +46,10 @@ class Progress:
         if self._task is None or is_new:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(phase, total=total or None, rate="")
-        self._bar.update(self._task, completed=done, rate=f"{rate:,.0f} events/s" if done else "")
+            self._task = self._bar.add_task(phase, total=total or None, count="", rate="")
+        count = f"{done:,}/{total:,}" if total else f"{done:,}" if done else ""
+        shown = f"{rate:,.0f} events/s" if done else ""
+        self._bar.update(self._task, completed=done, count=count, rate=shown)
 
     def __enter__(self) -> "Progress":
         self._bar.start()
@@ -58,8 +61,8 @@ class Progress:
 
 def _line(phase: str, done: int, total: int, rate: float) -> str:
     if not done:
-        return f"{phase}: {total} events" if total else phase
+        return f"{phase}: {events(total)}" if total else phase
     if not total:
-        return f"{phase}: {done} events, {rate:,.0f} events/s"
+        return f"{phase}: {events(done)}, {rate:,.0f} events/s"
     left = f", about {(total - done) / rate:.0f} s left" if total > done else ""
-    return f"{phase}: {done} of {total} events, {rate:,.0f} events/s{left}"
+    return f"{phase}: {done} of {events(total)}, {rate:,.0f} events/s{left}"

@@ -15,6 +15,7 @@ from ledger.cli.running import (
     runs_async,
     tenant_option,
 )
+from ledger.control.audit import this_actor
 from projections import RebuildReport, VerifyReport
 from projections import rebuild as rebuild_tables
 from projections import verify as verify_tables
@@ -40,6 +41,10 @@ workers_option = click.option(
 @run_option
 @workers_option
 @click.option("--dry-run", is_flag=True, help="Only compare, as verify does; nothing is changed.")
+@click.option(
+    "--by", metavar="WHO", default=this_actor, show_default="this account@machine", help="Who; recorded."
+)
+@click.option("--reason", metavar="WHY", help="Why; recorded.")
 @json_option
 @runs_async
 async def rebuild(
@@ -49,6 +54,8 @@ async def rebuild(
     run_id: str | None,
     workers: int | None,
     dry_run: bool,
+    by: str,
+    reason: str | None,
     as_json: bool,
 ) -> int:
     """Fold every event again and replace the tables, while they are read and projected into."""
@@ -60,7 +67,7 @@ async def rebuild(
         with Progress() as bar:
             if dry_run:
                 return _show_verification(await verify_tables(opened, **what, progress=bar.moved), as_json)
-            report = await rebuild_tables(opened, **what, progress=bar.moved)
+            report = await rebuild_tables(opened, **what, progress=bar.moved, by=by, reason=reason)
     _show_rebuild(report, as_json)
     return 0
 
@@ -111,7 +118,7 @@ def _show_rebuild(report: RebuildReport, as_json: bool) -> None:
         return
     rate = report.events / max(report.seconds, 0.001)
     out.print(
-        f"{report.events} events folded in {report.seconds:.2f} s ({rate:,.0f} events/s), "
+        f"{render.events(report.events)} folded in {report.seconds:.2f} s ({rate:,.0f} events/s), "
         f"up to position {report.position}"
     )
     made = render.table("table", "#rows", "digest")
@@ -127,5 +134,7 @@ def _show_verification(report: VerifyReport, as_json: bool) -> int:
         out.print(render.verify_view(report))
         verdict = "equal" if report.ok else f"{report.difference_count} differences"
         share = "" if report.sampled == 1 else f", a sample of {report.sampled:.1%} of the log"
-        out.print(f"{report.events} events folded, tables at position {report.position}: {verdict}{share}")
+        out.print(
+            f"{render.events(report.events)} folded, tables at position {report.position}: {verdict}{share}"
+        )
     return 0 if report.ok else CHECK_FAILED

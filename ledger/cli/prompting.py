@@ -38,6 +38,7 @@ def prompts() -> None:
 @click.option("--id", "pack_id", metavar="PACK_ID", help="The pack. [default: the folder's name]")
 @tenant_option
 @by_option
+@click.option("--reason", metavar="WHY", help="Why; recorded.")
 @click.option(
     "--expected-version",
     type=click.IntRange(0),
@@ -51,6 +52,7 @@ async def publish(
     pack_id: str | None,
     tenant_id: str | None,
     by: str,
+    reason: str | None,
     expected_version: int | None,
     as_json: bool,
 ) -> None:
@@ -71,7 +73,8 @@ async def publish(
     texts = read_prompt_folder(folder)
     async with open_tenant(tenant_id, projection="external") as tenant:
         try:
-            pack, changed = await _publish(tenant.prompts, pack_id, texts, by, expected_version), True
+            pack = await _publish(tenant.prompts, pack_id, texts, by, reason, expected_version)
+            changed = True
         except PromptPackUnchanged:
             pack, changed = await tenant.prompts.load(pack_id), False
     if as_json:
@@ -184,18 +187,28 @@ def say(line: str) -> None:
 
 
 async def _publish(
-    packs: PromptPacks, pack_id: str, texts: PromptTexts, by: str, expected_version: int | None
+    packs: PromptPacks,
+    pack_id: str,
+    texts: PromptTexts,
+    by: str,
+    reason: str | None,
+    expected_version: int | None,
 ) -> PromptPack:
     """Version 1 of a new pack, or the next one: recording decides which, not a look beforehand."""
     prompts, descriptions = texts.prompts, texts.descriptions
     if not expected_version:
         try:
-            return await packs.publish(pack_id, prompts, descriptions=descriptions, by=by)
+            return await packs.publish(pack_id, prompts, descriptions=descriptions, by=by, reason=reason)
         except PromptPackConflict:
             if expected_version == 0:
                 raise
     return await packs.revise(
-        pack_id, prompts, descriptions=descriptions, by=by, expected_version=expected_version
+        pack_id,
+        prompts,
+        descriptions=descriptions,
+        by=by,
+        reason=reason,
+        expected_version=expected_version,
     )
 
 

@@ -85,7 +85,7 @@ def standing_notes(
         if found["state"] == "current":
             continue
         if found["state"] == "behind":
-            note.append(f" by {found['lag']} events, {duration(round(found['lag_seconds'] * 1000))}")
+            note.append(f" by {events(found['lag'])}, {duration(round(found['lag_seconds'] * 1000))}")
         elif found["state"] == "stopped":
             note.append(f" at position {found['stopped_position']}: {first_line(found['stopped_reason'])}")
         elif found["state"] == "outdated":
@@ -94,6 +94,10 @@ def standing_notes(
             note.append(f"\n  {found['fix']}", style="bold")
         note.stylize("yellow" if found["state"] in {"behind", "not_made"} else "red", 0, len(tenant_id))
         yield note
+
+
+def events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count} events"
 
 
 def local_time(time: datetime | None) -> str:

@@ -55,7 +55,7 @@ def runs_async(command: Callable[..., Awaitable[int | None]]) -> Callable[..., N
         except DaichoError as error:
             code = tell(error)
         except ValidationError as error:
-            code = tell_usage("; ".join(_place(item["loc"]) + _said(item["msg"]) for item in error.errors()))
+            code = tell_usage(said_of(error))
         except (KeyboardInterrupt, BrokenPipeError):
             code = 130
         sys.exit(code or 0)
@@ -133,6 +133,10 @@ def _jsonable(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     raise TypeError(type(value).__name__)
+
+
+def said_of(error: ValidationError) -> str:
+    return "; ".join(_place(item["loc"]) + _said(item["msg"]) for item in error.errors())
 
 
 def _place(location: tuple[int | str, ...]) -> str:

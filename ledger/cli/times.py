@@ -13,18 +13,20 @@ class AwareTime(click.ParamType[datetime]):
     """ISO 8601; without an offset it is in the reader's own zone."""
 
     name = "time"
+    expected = "ISO 8601, as 2026-11-24T12:00:00+01:00"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
             return datetime.fromisoformat(str(value)).astimezone()
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not a time; expected ISO 8601, as 2026-11-24T12:00:00+01:00", param, ctx)
+            self.fail(f"{value!r} is not a time; expected {self.expected}", param, ctx)
 
 
 class TimeOrAge(AwareTime):
     """ISO 8601, or how long ago: 90s, 15m, 2h, 7d, 4w."""
 
     name = "time|age"
+    expected = f"{AwareTime.expected}, or an age, as 2h"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         age = _AGE.fullmatch(str(value))

@@ -18,6 +18,7 @@ from ledger.cli.running import (
     runs_async,
     tenant_option,
 )
+from ledger.control.audit import this_actor
 from ledger.upkeep.checking import PARALLEL, check_blobs
 from ledger.upkeep.collecting import GRACE_SECONDS, collect_garbage
 from ledger.upkeep.reports import CheckReport, CollectionReport
@@ -38,12 +39,11 @@ GRACE_HOURS_MIN = 2.0
     help="Younger blobs stay.",
 )
 @click.option("--dry-run", is_flag=True, help="Count what would be deleted; delete nothing.")
-@click.option("--by", "actor", metavar="WHO", help="Who does it; recorded.")
+@click.option("--by", "actor", metavar="WHO", default=this_actor, show_default="this account@machine",
+              help="Who does it; recorded.")  # fmt: skip
 @json_option
 @runs_async
-async def gc(
-    tenant_id: str | None, grace_hours: float, dry_run: bool, actor: str | None, as_json: bool
-) -> None:
+async def gc(tenant_id: str | None, grace_hours: float, dry_run: bool, actor: str, as_json: bool) -> None:
     """Delete the blobs that no event mentions, and record that.
 
     Safe while others put, in any process. Only blobs older than --grace are looked at; one that a put renews,

@@ -5,6 +5,7 @@ from typing import Any, TextIO
 
 import click
 import orjson
+from pydantic import ValidationError
 
 from ledger.cli.running import (
     load_settings,
@@ -12,13 +13,16 @@ from ledger.cli.running import (
     out,
     print_json_line,
     runs_async,
+    said_of,
     tenant_option,
 )
 from ledger.composition import blob_backend
 from ledger.contract.events import Event
 from ledger.control.migrations import upgrade_control
 from ledger.control.server import open_server
-from ledger.errors import InvalidEvent
+from ledger.emitter import require_emittable
+from ledger.errors import DaichoError, InvalidEvent
+from ledger.store.append import encode_event
 
 _NOTHING_SENT = "Correct the line; nothing was sent"
 
@@ -65,7 +69,20 @@ def _event(line: str, number: int, tenant_id: str) -> Event:
         raise InvalidEvent(f"Line {number} is not JSON: {error}", fix=_NOTHING_SENT) from None
     if not isinstance(fields, dict):
         raise InvalidEvent(f"Line {number} is not a JSON object", fix=_NOTHING_SENT)
-    return Event(**{"tenant_id": tenant_id, **fields})
+    try:
+        event = Event(**{"tenant_id": tenant_id, **fields})
+        require_emittable(event, tenant_id)
+        encode_event(event)  # a payload that cannot be recorded is refused before any line is sent
+    except ValidationError as error:
+        raise InvalidEvent(f"Line {number} is no event: {said_of(error)}", fix=_NOTHING_SENT) from None
+    except DaichoError as error:
+        raise InvalidEvent(
+            f"Line {number} is refused: {error.problem}",
+            expected=error.expected,
+            found=error.found,
+            fix=_NOTHING_SENT,
+        ) from None
+    return event
 
 
 @click.command()

@@ -8,7 +8,7 @@ version   1, 2, 3 … within a run
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -18,6 +18,7 @@ from ledger.contract.event_type import EventType as EventType  # exported: event
 from ledger.contract.evolution import SCHEMA_VERSIONS, upcast
 from ledger.contract.names import TENANT_STREAM, Name, TenantId, is_reserved
 from ledger.contract.times import UtcTime
+from ledger.contract.uuid7 import uuid7
 
 EVENT_TYPES: dict[str, EventType] = {member.value: member for member in EventType}
 _PRESENT = {kind.value: version for kind, version in SCHEMA_VERSIONS.items()}
@@ -47,7 +48,8 @@ class Event(BaseModel):
     """A fact to be recorded. Constructing one checks the envelope; `emit` checks the payload.
 
     `timestamp` is when it happened, aware, kept in UTC. `attempt` counts from 1. `actor` is who
-    or what did it; `traceparent` is W3C Trace Context. The same `event_id` is recorded once.
+    or what did it; `traceparent` is W3C Trace Context. The same `event_id` is recorded once; where none
+    is given it is a UUID of version 7, in order of time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +60,7 @@ class Event(BaseModel):
     tenant_id: TenantId
     payload: dict[str, Any] = Field(default_factory=dict)
     timestamp: UtcTime = Field(default_factory=lambda: datetime.now(UTC))
-    event_id: UUID = Field(default_factory=uuid4)
+    event_id: UUID = Field(default_factory=uuid7)
     attempt: int | None = Field(default=None, ge=1, lt=2**31)
     actor: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
     traceparent: str | None = Field(

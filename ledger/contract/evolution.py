@@ -3,7 +3,9 @@
 Each event type has a schema version, stored with every event. To change a payload's shape: raise its
 number in SCHEMA_VERSIONS, write the step from the old shape to the new in UPCASTERS, and keep bytes of
 the old shape under tests/contract/released. Events are written in the present shape only, and read in
-it always: an old payload goes through every step between its version and the present one.
+it always: an old payload goes through every step between its version and the present one. What was decided
+about a prompt pack is also read by its aggregate, from the stored bytes: `prompts/decisions.py` has to learn
+a new shape of prompt_pack.* by itself.
 """
 
 from collections.abc import Callable, Mapping

@@ -169,7 +169,8 @@ class PromptPackChanged(Payload):
 
 class ProjectionRebuilt(Payload):
     """`digests` maps each rebuilt table of `projection` (none: core) to the digest of its rows as of
-    `position`; where `run_id` is given, this run alone was rebuilt, and the digests are of its rows."""
+    `position`; where `run_id` is given, this run alone was rebuilt, and the digests are of its rows. The
+    event's actor is who rebuilt, `reason` is why."""
 
     projection: str | None = None
     position: int | None = Field(default=None, ge=0)
@@ -177,6 +178,7 @@ class ProjectionRebuilt(Payload):
     seconds: float | None = Field(default=None, ge=0)
     digests: dict[str, str] = {}
     run_id: str | None = None
+    reason: str | None = None
 
 
 class PayloadErased(Payload):

@@ -14,6 +14,7 @@ The table takes no UPDATE, DELETE or TRUNCATE, from nobody. No secret belongs in
 """
 
 import getpass
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -52,7 +53,11 @@ class Act:
 
 def this_actor() -> str:
     """`account@machine`: who acts where the caller says nothing else."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as containers have
+        account = f"uid-{os.getuid()}"
+    return f"{account}@{socket.gethostname()}"
 
 
 async def record_act(

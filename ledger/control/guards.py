@@ -29,7 +29,6 @@ from ledger.store.server import Connection, DatabaseServer
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
 
-SERVER_VERSION_MIN = 160_000
 CLOCK_SECONDS_MAX = 5.0
 _DURABLE = frozenset({"on", "remote_apply", "remote_write"})
 _STATES = {"O": "is not ENABLE ALWAYS", "D": "is disabled", "R": "fires for replicas alone"}
@@ -54,7 +53,7 @@ async def inspect_server(server: DatabaseServer) -> list[Finding]:
     """What is wrong with the server and its settings. Raises StoreUnavailable."""
     connection = await server.connect(default_transaction_read_only="on")
     try:
-        names = ["server_version_num", "server_version", "fsync", "full_page_writes", "synchronous_commit"]
+        names = ["fsync", "full_page_writes", "synchronous_commit"]
         settings: dict[str, str] = dict(await connection.fetch(_SQL["settings"], names))
         asked = datetime.now(UTC)
         theirs = await connection.fetchval(_SQL["clock"])
@@ -92,9 +91,6 @@ async def inspect_tenant(database: TenantDatabase) -> list[Finding]:
 
 
 def _of_server(settings: dict[str, str], clock_seconds: float) -> Iterator[Finding]:
-    if int(settings["server_version_num"]) < SERVER_VERSION_MIN:
-        found = f"PostgreSQL {settings['server_version']}"
-        yield Finding("server version", f"{found}, older than 16", "Upgrade the server to 16 or newer")
     for name in ("fsync", "full_page_writes"):
         if settings[name] != "on":
             what = f"{name} is {settings[name]}: a crash of the machine can take acknowledged events"

@@ -25,7 +25,6 @@ from ledger.store.server import DatabaseServer, server_at_url
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import TenantDatabase
 
-SERVER_VERSION_MIN = 160_000
 TENANTS_MAX = 1_000_000
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _SQL = load_statements("ledger.control", "servers.sql")
@@ -199,10 +198,6 @@ async def _require_fit(server: DatabaseServer) -> None:
         raise store_error(error, "looking at the new server", server.name) from error
     finally:
         await connection.close()
-    if found["version_number"] < SERVER_VERSION_MIN:
-        raise StoreError(
-            f"The server {server.name} is too old", expected="PostgreSQL 16 or newer", found=found["version"]
-        )
     if not found["may_make_tenants"]:
         raise StoreError(
             f"The user of server {server.name} may not make tenants",

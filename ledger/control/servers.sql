@@ -30,6 +30,5 @@ DELETE FROM control.database_servers AS s
  WHERE s.server_name = $1 AND NOT EXISTS (SELECT FROM control.tenants AS t WHERE t.server_name = s.server_name)
 
 -- name: fit
-SELECT current_setting('server_version_num')::integer AS version_number, current_setting('server_version') AS version,
-       rolsuper OR (rolcreatedb AND rolcreaterole) AS may_make_tenants
+SELECT rolsuper OR (rolcreatedb AND rolcreaterole) AS may_make_tenants
   FROM pg_roles WHERE rolname = current_user

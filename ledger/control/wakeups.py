@@ -10,8 +10,9 @@ So this process sends itself a probe over the other connection: what comes back 
 
 import asyncio
 import contextlib
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from uuid import uuid4
 
 from ledger.errors import DaichoError, StoreUnavailable
@@ -23,6 +24,8 @@ from ledger.store.statements import load_statements
 CHANNEL = "daicho"
 TOPIC_SPACING_SECONDS = 0.05
 """A topic is announced at most 20 times a second, the last announcement always."""
+ANNOUNCERS_MAX = 10
+"""Who shares a topic with others announces it that much more rarely, but within half a second always."""
 SENDING_SPACING_SECONDS = 0.01
 """All topics that are due go into one statement, and at most 100 of those leave in a second."""
 SEND_SECONDS_MAX = 5.0
@@ -48,18 +51,20 @@ class Wakeups:
         self._probe_came = asyncio.Event()
         self._probe = ""
         self._listening: asyncio.Task[None] | None = None
-        self._pending: set[str] = set()
+        self._pending: dict[str, float] = {}  # topics, and their seconds from one sending to the next
+        self._announced = asyncio.Event()  # something that was not pending
         self._sent_at: dict[str, float] = {}
         self._sending: asyncio.Task[None] | None = None
         self._sender: Connection | None = None
         self._sender_in_use = asyncio.Lock()
         self._closed = False
 
-    def announce(self, topic: str) -> None:
+    def announce(self, topic: str, announcers: float = 1.0) -> None:
         """Tells other processes, soon. At most one entry per topic is kept."""
-        if self._closed:
+        if self._closed or topic in self._pending:
             return
-        self._pending.add(topic)
+        self._pending[topic] = TOPIC_SPACING_SECONDS * min(announcers, ANNOUNCERS_MAX)
+        self._announced.set()
         if self._sending is None:
             self._sending = asyncio.create_task(self._send_pending(), name="daicho-announce")
 
@@ -108,24 +113,39 @@ class Wakeups:
                 else:
                     pause_seconds = PAUSE_SECONDS_MIN
                     await asyncio.sleep(SENDING_SPACING_SECONDS)
+                    await self._until_one_is_due()
         finally:
             self._sending = None
 
+    async def _until_one_is_due(self) -> None:
+        """Or until another topic is announced, which may be due at once."""
+        if self._pending:
+            soonest = min(map(self._due_at, self._pending))
+            self._announced.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(soonest):
+                    await self._announced.wait()
+
+    def _due_at(self, topic: str) -> float:
+        return self._sent_at.get(topic, -math.inf) + self._pending[topic]
+
     async def _send_due(self) -> None:
         now = asyncio.get_running_loop().time()
-        self._sent_at = {topic: at for topic, at in self._sent_at.items() if now - at < TOPIC_SPACING_SECONDS}
-        due = self._pending - self._sent_at.keys()
+        due = {topic: spacing for topic, spacing in self._pending.items() if self._due_at(topic) <= now}
         if not due:
             return
-        self._pending -= due
+        longest = TOPIC_SPACING_SECONDS * ANNOUNCERS_MAX
+        self._sent_at = {topic: at for topic, at in self._sent_at.items() if now - at < longest}
+        for topic in due:
+            del self._pending[topic]
         try:
             await self._notify(due)
         except BaseException:
-            self._pending |= due
+            self._pending = due | self._pending
             raise
         self._sent_at.update(dict.fromkeys(due, now))
 
-    async def _notify(self, payloads: set[str]) -> None:
+    async def _notify(self, payloads: Iterable[str]) -> None:
         async with self._sender_in_use:
             try:
                 async with asyncio.timeout(SEND_SECONDS_MAX):

@@ -136,7 +136,7 @@ async def repairs(console: Console, tenant: Tenant, events: Sequence[RecordedEve
 
 def rebuilt(console: Console, live: VerifyReport, rebuild: RebuildReport, fresh: VerifyReport) -> bool:
     """Prints whether the tables filled live, those rebuilt and a fresh fold are equal; returns it."""
-    _head(console, "Every table emptied and folded again from the events")
+    _head(console, "Every table folded again from the events, beside the one in use, and put in its place")
     same_point = live.position == rebuild.position
     made = _table("table", "#rows", "filled live", "rebuilt", "against a fresh fold")
     for name, digest in rebuild.digests.items():
@@ -179,9 +179,9 @@ def what_next(console: Console, run: RunRow, seconds: float) -> None:
     commands = (
         (f"{daicho} runs -t demo", "all runs of the tenant"),
         (f"{daicho} timeline -t demo {run.run_id}", "with every event"),
-        (f"{daicho} state -t demo {run.run_id} --position {middle}", "any point in between"),
+        (f"{daicho} state -t demo {run.run_id} --at {middle}", "any point in between"),
         (f"{daicho} verify -t demo", "tables against events"),
-        (f"{daicho} rebuild -t demo", "drop and fold again"),
+        (f"{daicho} rebuild -t demo", "fold again, exchange"),
     )
     made = Table(box=None, show_header=False, pad_edge=False)
     made.add_column(no_wrap=True)

@@ -35,7 +35,7 @@ async def tell_story(settings: Settings, texts: Texts, console: Console, now: da
         chosen = choose_run(runs)
         show.runs(console, session, runs, FILES_AT_ONCE_MAX)
         await _show_run(tenant, chosen, console)
-        equal = await _drop_and_rebuild(tenant, console)
+        equal = await _rebuild_and_verify(tenant, console)
         await _show_earlier(tenant, chosen, console)
         show.what_next(console, chosen, time.monotonic() - started)
     return 0 if equal else 1
@@ -68,9 +68,9 @@ async def _show_run(tenant: Tenant, run: RunRow, console: Console) -> None:
     await show.repairs(console, tenant, repairs)
 
 
-async def _drop_and_rebuild(tenant: Tenant, console: Console) -> bool:
+async def _rebuild_and_verify(tenant: Tenant, console: Console) -> bool:
     live = await verify(tenant)
-    rebuilt = await rebuild(tenant)
+    rebuilt = await rebuild(tenant, by="daicho demo")
     await _caught_up(tenant)
     fresh = await verify(tenant)
     return show.rebuilt(console, live, rebuilt, fresh)

@@ -61,6 +61,7 @@ class Published(Decision, CanInitAggregate[str]):
     originator_topic: str
     prompts: dict[str, str]
     descriptions: dict[str, str] | None
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Revised(Decision):
     TOPIC = EventType.PROMPT_PACK_REVISED.value
     prompts: dict[str, str]
     descriptions: dict[str, str] | None
+    reason: str | None
 
     def apply(self, aggregate: "PackDecisions") -> None:
         aggregate.newest, aggregate.digest = self.originator_version, self.digest
@@ -98,10 +100,15 @@ class PackDecisions(BaseAggregate[str]):
         self.is_retired = False
 
     @classmethod
-    def publish(cls, pack_id: str, texts: PromptTexts, by: str | None) -> "PackDecisions":
-        return cls._create(Published, id=pack_id, pack_id=pack_id, version=1, by=by, **_said(texts))
+    def publish(
+        cls, pack_id: str, texts: PromptTexts, by: str | None, reason: str | None = None
+    ) -> "PackDecisions":
+        said = _said(texts)
+        return cls._create(Published, id=pack_id, pack_id=pack_id, version=1, by=by, reason=reason, **said)
 
-    def revise(self, texts: PromptTexts, by: str | None, expected_version: int | None) -> None:
+    def revise(
+        self, texts: PromptTexts, by: str | None, expected_version: int | None, reason: str | None = None
+    ) -> None:
         self._expect_open("revised")
         if expected_version is not None and expected_version != self.newest:
             raise PromptPackConflict(
@@ -117,7 +124,7 @@ class PackDecisions(BaseAggregate[str]):
                 expected=f"other prompts than version {self.newest} has (digest {said['digest'][:12]}…)",
                 fix="Nothing was recorded, and nothing needs to be",
             )
-        self.trigger_event(Revised, pack_id=self.id, version=self.newest + 1, by=by, **said)
+        self.trigger_event(Revised, pack_id=self.id, version=self.newest + 1, by=by, reason=reason, **said)
 
     def retire(self, reason: str, by: str | None) -> None:
         self._expect_open("retired once more")
@@ -146,15 +153,20 @@ class PromptPackDecisions(Application[str]):
 
     name = PROMPT_PACKS
 
-    def publish(self, pack_id: str, texts: PromptTexts, by: str | None) -> int:
+    def publish(self, pack_id: str, texts: PromptTexts, by: str | None, reason: str | None = None) -> int:
         """Raises PromptPackConflict where there is a pack of this id, retired or not."""
-        return self._decided(PackDecisions.publish(pack_id, texts, by))
+        return self._decided(PackDecisions.publish(pack_id, texts, by, reason))
 
     def revise(
-        self, pack_id: str, texts: PromptTexts, by: str | None, expected_version: int | None = None
+        self,
+        pack_id: str,
+        texts: PromptTexts,
+        by: str | None,
+        expected_version: int | None = None,
+        reason: str | None = None,
     ) -> int:
         pack = self.pack(pack_id)
-        pack.revise(texts, by, expected_version)
+        pack.revise(texts, by, expected_version, reason)
         return self._decided(pack)
 
     def retire(self, pack_id: str, reason: str, by: str | None) -> int:
@@ -233,7 +245,7 @@ class _PayloadMapper(Mapper[str]):
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[str]:
         event: Any = super().to_domain_event(stored_event)
         said = vars(event)
-        for optional in ("digest", "by", "descriptions"):
+        for optional in ("digest", "by", "descriptions", "reason"):
             said.setdefault(optional, None)
         said["originator_topic"] = get_topic(PackDecisions)
         said["timestamp"] = _UNTOLD  # when it was decided, the recorded event says

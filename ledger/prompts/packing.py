@@ -46,13 +46,15 @@ class PromptPacks(PromptPackLoader):
         *,
         descriptions: Mapping[str, str] = MappingProxyType({}),
         by: str | None = None,
+        reason: str | None = None,
     ) -> PromptPack:
         """Version 1 of a new pack: templates by name, and what they are for, for people. An id is published
         once, also if it is retired by now."""
         _check_own(pack_id)
         texts = _checked_texts(prompts, descriptions)
-        _check_text("by", by, BY_CHARACTERS_MAX)
-        version = await self._decide(lambda decisions: decisions.publish(pack_id, texts, by))
+        _check_text("by", by, BY_CHARACTERS_MAX, is_optional=True)
+        _check_text("reason", reason, REASON_CHARACTERS_MAX, is_optional=True)
+        version = await self._decide(lambda decisions: decisions.publish(pack_id, texts, by, reason))
         return PromptPack(pack_id, version, texts.prompts, texts.descriptions)
 
     async def revise(
@@ -62,6 +64,7 @@ class PromptPacks(PromptPackLoader):
         *,
         descriptions: Mapping[str, str] = MappingProxyType({}),
         by: str | None = None,
+        reason: str | None = None,
         expected_version: int | None = None,
     ) -> PromptPack:
         """The next version, whole: prompts that are not given are not in it. With `expected_version`, only
@@ -69,15 +72,18 @@ class PromptPacks(PromptPackLoader):
         PromptPackNotFound, PromptPackRetired too."""
         _check_own(pack_id)
         texts = _checked_texts(prompts, descriptions)
-        _check_text("by", by, BY_CHARACTERS_MAX)
-        version = await self._decide(lambda decisions: decisions.revise(pack_id, texts, by, expected_version))
+        _check_text("by", by, BY_CHARACTERS_MAX, is_optional=True)
+        _check_text("reason", reason, REASON_CHARACTERS_MAX, is_optional=True)
+        version = await self._decide(
+            lambda decisions: decisions.revise(pack_id, texts, by, expected_version, reason)
+        )
         return PromptPack(pack_id, version, texts.prompts, texts.descriptions)
 
     async def retire(self, pack_id: str, *, reason: str, by: str | None = None) -> None:
         """From now on no run starts with the pack; those that run go on. For good. Raises
         PromptPackNotFound, PromptPackRetired too."""
         _check_own(pack_id)
-        _check_text("by", by, BY_CHARACTERS_MAX)
+        _check_text("by", by, BY_CHARACTERS_MAX, is_optional=True)
         _check_text("reason", reason, REASON_CHARACTERS_MAX)
         await self._decide(lambda decisions: decisions.retire(pack_id, reason, by))
 
@@ -132,8 +138,10 @@ def _check_prompt(name: str, template: str) -> None:
         )
 
 
-def _check_text(what: str, text: str | None, characters_max: int | None) -> None:
-    if text is None and what == "by":
+def _check_text(
+    what: str, text: str | None, characters_max: int | None, *, is_optional: bool = False
+) -> None:
+    if text is None and is_optional:
         return
     problem = None
     if not isinstance(text, str) or not text.strip():

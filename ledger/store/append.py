@@ -228,8 +228,9 @@ def _error(event: EncodedEvent, verdict: str, position: int, version: int, group
     if verdict == "conflict":
         return EventConflict(
             f"Event id {event.event_id} is recorded already, with other content",
-            expected=f"the {event.event_type.value} of run {event.run_id!r} that position {position} holds",
-            found="another type, run, step, attempt, schema version or payload",
+            expected=f"the same event as position {position} holds",
+            found=f"a {event.event_type.value} of run {event.run_id!r} with another type, run, step, "
+            "attempt, schema version or payload",
             fix="Nothing of this call was written. Give a new fact a new event_id",
         )
     return VersionConflict(

@@ -34,15 +34,14 @@ LOCK_WAIT_SHARE = 0.75
 
 
 class Appender:
-    """`acknowledged` hears of every position up to which all is recorded and durable; `first_recordings`
-    reads the events at some positions."""
+    """`acknowledged` hears what Flights tell; `first_recordings` reads the events at some positions."""
 
     def __init__(
         self,
         database: TenantDatabase,
         *,
         deadline_seconds: float,
-        acknowledged: Callable[[int], None],
+        acknowledged: Callable[[int, float], None],
         first_recordings: Callable[[list[int]], Awaitable[list[RecordedEvent]]],
     ) -> None:
         self._database = database

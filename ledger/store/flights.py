@@ -121,9 +121,10 @@ class _Flight:
 
 
 class Flights:
-    """`acknowledged` hears of every position up to which all is recorded and durable."""
+    """`acknowledged` hears of every position up to which all is recorded and durable, and how many processes,
+    as far as the positions tell, append as much as this one."""
 
-    def __init__(self, acknowledged: Callable[[int], None]) -> None:
+    def __init__(self, acknowledged: Callable[[int, float], None]) -> None:
         self._tell = acknowledged
         self._under_way: deque[_Flight] = deque()
         self._looked_up: Counter[str] = Counter()
@@ -196,5 +197,6 @@ class Flights:
         # Where somebody else appended since our last call, the head's lock is worth sharing: the next
         # call lets go of it before its flush. Alone, that would cost a fifth and gain nothing.
         self.is_contended = self._last_position not in {0, first - 1}
+        others = max(0, first - 1 - self._last_position) if self.is_contended else 0
         self._last_position = max(last, self._last_position)
-        self._tell(last)
+        self._tell(last, 1 + others / (last - first + 1))

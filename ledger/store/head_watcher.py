@@ -43,9 +43,10 @@ class HeadWatcher:
         self._stop_hearing: Callable[[], None] | None = None
         self._closed = False
 
-    def notify(self, position: int | None = None) -> None:
-        """An append of this process was acknowledged, durably; with `position`, everything up to there."""
-        self._announcer.announce(self._topic)
+    def notify(self, position: int | None = None, appenders: float = 1.0) -> None:
+        """An append of this process was acknowledged, durably; with `position`, everything up to there.
+        `appenders` append as much as it does, itself among them."""
+        self._announcer.announce(self._topic, appenders)
         if position is None:
             self._hinted.notify()
         else:

@@ -8,20 +8,38 @@ from ledger.contract.events import EVENT_TYPES, RecordedEvent
 
 def recorded_event(tenant_id: str, row: Any) -> RecordedEvent:
     """A row of the read statements as a RecordedEvent."""
-    event_type = row[4]
-    return RecordedEvent(
-        row[0],
-        row[1],
-        row[2],
-        row[3],
-        EVENT_TYPES.get(event_type, event_type),
-        tenant_id,
-        row[5],
-        row[6],
-        row[7],
-        row[8],
-        row[9],
-        row[10],
-        row[11],
-        row[12],
+    (
+        position,
+        version,
+        recorded_at,
+        event_id,
+        kind,
+        run_id,
+        step_id,
+        attempt,
+        at,
+        actor,
+        trace,
+        schema,
+        data,
+    ) = row
+    # Not by its own constructor, a function written in Python, which takes as long again.
+    return tuple.__new__(
+        RecordedEvent,
+        (
+            position,
+            version,
+            recorded_at,
+            event_id,
+            EVENT_TYPES.get(kind, kind),
+            tenant_id,
+            run_id,
+            step_id,
+            attempt,
+            at,
+            actor,
+            trace,
+            schema,
+            data,
+        ),
     )

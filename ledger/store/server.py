@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from ledger.errors import SettingsError
+from ledger.errors import SettingsError, StoreError
 from ledger.store.connections import Connection, Connections
 from ledger.store.logins import Logins
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ["Connection", "DatabaseServer", "server_at_url"]
+
+SERVER_VERSION_MIN = 17
+"""The first whose pg_logical_emit_message can flush: without it, contended appends commit and then fail."""
 
 _URL_OPTIONS = {"sslmode": "ssl", "ssl": "ssl"}
 
@@ -45,7 +48,8 @@ class DatabaseServer:
         **settings: str,
     ) -> Connection:
         """A new connection: as the configured user, or as one of a tenant's logins; its session in `role`
-        from the start, where one is named (so RESET ROLE returns to it)."""
+        from the start, where one is named (so RESET ROLE returns to it). Raises StoreUnavailable, and
+        StoreError where the server is too old."""
         session = {"application_name": "daicho", "timezone": "UTC", "datestyle": "ISO", **settings}
         if role is not None:
             session["role"] = role
@@ -54,14 +58,32 @@ class DatabaseServer:
             # An empty password and not none: asyncpg would look for one in PGPASSWORD and in ~/.pgpass.
             address = {**address, "user": login, "password": self.logins.password(login) or ""}
         try:
-            return await asyncpg.connect(
+            connection = await asyncpg.connect(
                 **address,
                 database=database or self.database,
                 timeout=self.connect_timeout_seconds,
                 server_settings=session,
             )
+        except asyncpg.InvalidCatalogNameError as error:
+            if database is not None:
+                raise store_error(error, "connecting", self.name) from error
+            raise StoreError(
+                f"There is no database {self.database!r} at {self.name}",
+                fix="Correct the address, or create it (CREATE DATABASE); daicho makes tables in it and not "
+                "the database itself",
+            ) from error
         except POSTGRES_ERRORS as error:
             raise store_error(error, "connecting", self.name) from error
+        if connection.get_server_version().major < SERVER_VERSION_MIN:  # it said so when it let us in
+            found = connection.get_settings().server_version
+            connection.terminate()
+            raise StoreError(
+                f"The server {self.name} is too old",
+                expected=f"PostgreSQL {SERVER_VERSION_MIN} or newer",
+                found=found,
+                fix="Upgrade it; nothing was written",
+            )
+        return connection
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker process has connections of its own. The address, a password in it, goes through a pipe.

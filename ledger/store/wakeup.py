@@ -42,8 +42,9 @@ class Announcer(Protocol):
         """Whether announcements of other processes arrive here, as far as was found out lately."""
         ...
 
-    def announce(self, topic: str) -> None:
-        """Tells other processes. Returns at once, never raises, and may come to nothing."""
+    def announce(self, topic: str, announcers: float = 1.0) -> None:
+        """Tells other processes. Returns at once, never raises, and may come to nothing. So many, this one
+        among them, announce the topic: each does so that much more rarely."""
         ...
 
     def hear(self, topic: str, heard: Callable[[], None]) -> Callable[[], None]:
@@ -57,7 +58,7 @@ class Silence:
 
     is_heard = False
 
-    def announce(self, topic: str) -> None:
+    def announce(self, topic: str, announcers: float = 1.0) -> None:
         pass
 
     def hear(self, topic: str, heard: Callable[[], None]) -> Callable[[], None]:

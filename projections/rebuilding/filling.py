@@ -1,4 +1,4 @@
-"""Filling: a range's streams folded and their rows copied into the new tables, which nobody reads yet."""
+"""Filling: a span's streams folded and their rows copied into the new tables, which nobody reads yet."""
 
 import asyncio
 import time
@@ -14,10 +14,10 @@ from projections.definition import Projection, State
 from projections.digests import TableDigest
 from projections.rows import Row, columns
 from projections.table_sql import SCHEMA
-from projections.workers import Range
+from projections.workers import Span
 from projections.workers.giving_way import Appends, rest
 from projections.workers.job import Folded
-from projections.workers.reading import folded, pages_of_range, reading
+from projections.workers.reading import folded, pages_of_streams, reading, streams_of_span
 
 COPY_BYTES = 2 * 1024 * 1024
 
@@ -56,7 +56,7 @@ class _Filler:
         self._writer = writer
         self._appends = Appends(are_many=job.appends_are_many)
 
-    async def perform(self, part: Range, tell: Folded) -> Digests:
+    async def perform(self, part: Span, tell: Folded) -> Digests:
         job = self._job
         copying = Copying(self._writer, job.names)
 
@@ -68,7 +68,8 @@ class _Filler:
 
         async with self._reader.transaction(readonly=True):
             pause = give_way if await self._appends.look(self._reader) else None
-            pages = pages_of_range(self._reader, part, job.position, pause)
+            streams = await streams_of_span(self._reader, part)
+            pages = pages_of_streams(self._reader, streams, job.position, pause)
             async for state in folded(pages, job.projection, job.database.tenant_id, tell):
                 await copying.add(state)
         await copying.finish()

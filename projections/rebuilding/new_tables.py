@@ -48,6 +48,9 @@ class NewTable:
     replaces: bool
     """Whether there is a live table."""
     indexes: Sequence[Index] = field(default=())
+    vacuum_is_off: bool = field(default=True)
+    """Whether autovacuum leaves it alone until it is live: it would look at a table that is filled as at one
+    that has changed much, and whoever wants to exchange the tables waits a second until it is ended."""
 
 
 async def drop_leftovers(connection: Connection, projection: Projection[Any]) -> None:
@@ -83,6 +86,7 @@ async def _make(
     replaces: bool = await connection.fetchval(_SQL["is_there"], table)
     if different or not replaces:
         await connection.execute(create_unkeyed(row_type, name))
+        await connection.execute(_vacuum_off(name))
         return NewTable(row_type, name, old_name, replaces, [_key(row_type, name, old_name)])
     await connection.execute(
         f'CREATE TABLE {SCHEMA}."{name}" (LIKE {qualified(row_type)} INCLUDING ALL EXCLUDING INDEXES)'
@@ -90,7 +94,14 @@ async def _make(
     for row in await connection.fetch(_SQL["likeness"], table, name):
         await connection.execute(row[0])
     indexes = [Index(*row) for row in await connection.fetch(_SQL["indexes"], table, name, old_name)]
-    return NewTable(row_type, name, old_name, replaces, indexes)
+    of_its_own: bool = await connection.fetchval(_SQL["says_of_vacuum"], table)
+    if not of_its_own:
+        await connection.execute(_vacuum_off(name))
+    return NewTable(row_type, name, old_name, replaces, indexes, not of_its_own)
+
+
+def _vacuum_off(name: str) -> str:
+    return f'ALTER TABLE {SCHEMA}."{name}" SET (autovacuum_enabled = off)'
 
 
 def _key(row_type: type[Row], name: str, old_name: str) -> Index:
@@ -134,10 +145,12 @@ async def _finish(connection: Connection, tables: Iterator[NewTable]) -> None:
 
 
 def exchange_indexes(tables: Sequence[NewTable]) -> str:
-    """The statements that give the new tables' indexes the names of the live ones'. Whoever reads or writes
-    these does not wait for it."""
+    """The statements that give the new tables' indexes the names of the live ones', and autovacuum its way
+    again. Whoever reads or writes these does not wait for it."""
     statements: list[str] = []
     for table in tables:
+        if table.vacuum_is_off:
+            statements.append(f'ALTER TABLE {SCHEMA}."{table.name}" RESET (autovacuum_enabled)')
         for index in table.indexes:
             if table.replaces:
                 statements.append(_rename(f'INDEX IF EXISTS {SCHEMA}."{index.name}"', index.old_name))

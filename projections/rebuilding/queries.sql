@@ -42,6 +42,11 @@ SELECT format('ALTER TABLE projection.%I SET (%s)', $2::text, array_to_string(c.
   FROM pg_class AS c
  WHERE c.oid = format('projection.%I', $1::text)::regclass AND c.reloptions IS NOT NULL
 
+-- name: says_of_vacuum
+-- Whether the table $1 says for itself if autovacuum is to look after it.
+SELECT coalesce(reloptions::text LIKE '%autovacuum\_enabled%', false) FROM pg_class
+ WHERE oid = format('projection.%I', $1::text)::regclass
+
 -- name: indexes
 -- The indexes of the table $1 and the statements that make them on the table $2, under the names
 -- `$2.n`, and those they give up their names for, `$3.n`; `constraint` is p or u where one belongs to a constraint.

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from ledger.control.audit import ACTOR_CHARS_MAX, REASON_CHARS_MAX, checked_text, this_actor
 from ledger.errors import RebuildRunning, StoreError
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection
@@ -28,7 +29,7 @@ from projections.rebuilding.one_run import repair_run
 from projections.rebuilding.report import Progress, RebuildReport, fact, rows_and_digests
 from projections.rebuilding.swapping import Swap
 from projections.rows import Row
-from projections.workers import perform, ranges_of, workers_for
+from projections.workers import perform, spans_of, workers_for
 from projections.workers.giving_way import Appends, rest
 
 _SQL = load_statements("projections.rebuilding", "queries.sql")
@@ -49,25 +50,35 @@ async def rebuild(
     run_id: str | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    by: str | None = None,
+    reason: str | None = None,
 ) -> RebuildReport:
     """Folds every event afresh and replaces the projection's tables, while they are read and projected
     into; appends `projection.rebuilt` with their digests. `table` is the only one to be replaced; `run_id`
     the only run whose rows are. `workers` is the number of processes (0: this one; default: as many as
-    there are processors, where there is much to fold).
+    there are processors, where there is much to fold). `by` (default: the account at this machine) and
+    `reason` are recorded: who rebuilt, and why.
 
-    Raises RebuildRunning where another one is under way, RebuildBlocked, ProjectionStopped at an event that
-    cannot be folded, WorkerLost, StoreUnavailable; RunNotFound, ProjectionNotFound for a table it has not.
-    After any of them the tables are as they were.
+    Raises TenantSuspended (nothing can be recorded then), RebuildRunning where another one is under way,
+    RebuildBlocked, ProjectionStopped at an event that cannot be folded, WorkerLost, StoreUnavailable;
+    RunNotFound, ProjectionNotFound for a table it has not, InvalidName for a `by` or `reason` that cannot be
+    recorded. After any of them the tables are as they were; where only the record failed, as the error says
+    then, they are new.
     """
     if table is not None and run_id is not None:
         raise ValueError("table or run_id, not both")
+    actor = checked_text("by", this_actor() if by is None else by, ACTOR_CHARS_MAX)
+    if reason is not None:
+        checked_text("reason", reason, REASON_CHARS_MAX)
     work = _Rebuild(tenant, projection, row_types_of(projection, table), workers, progress)
     try:
+        async with tenant.database.lease(Role.WRITER):
+            pass  # a suspended tenant records nothing, so neither that it was rebuilt: it is not
         async with _only_one(tenant, projection) as holder:
             report = await (work.replace(holder) if run_id is None else work.repair(holder, run_id))
     except POSTGRES_ERRORS as error:
         raise store_error(error, "rebuilding", tenant.database.server.name) from error
-    await tenant.emitter.emit(fact(report))
+    await tenant.emitter.emit(fact(report, actor, reason))
     return report
 
 
@@ -169,10 +180,9 @@ class _Rebuild:
         self._enter("folding", total)
         names = {table.row_type: table.name for table in tables}
         digests: Digests = {row_type: TableDigest() for row_type in names}
-        ranges = await ranges_of(connection, total)
         are_many = await self._appends.look(connection)
         job = Fill(self._tenant.database, self._projection, position, names, workers, are_many)
-        for result in await perform(job, ranges, workers, self._folded):
+        for result in await perform(job, spans_of(position), workers, self._folded):
             for row_type, digest in result.items():
                 digests[row_type].merge(digest)
         return digests

@@ -40,18 +40,19 @@ def rows_and_digests(digests: Digests) -> dict[str, dict[str, Any]]:
     }
 
 
-def fact(report: RebuildReport) -> Event:
-    of_run = {} if report.run_id is None else {"run_id": report.run_id}
+def fact(report: RebuildReport, actor: str, reason: str | None) -> Event:
+    given = {"run_id": report.run_id, "reason": reason}
     return Event(
         event_type=EventType.PROJECTION_REBUILT,
         run_id=TENANT_STREAM,
         tenant_id=report.tenant_id,
+        actor=actor,
         payload={
             "projection": report.projection,
             "position": report.position,
             "events": report.events,
             "seconds": report.seconds,
             "digests": report.digests,
-            **of_run,
+            **{name: value for name, value in given.items() if value is not None},
         },
     )

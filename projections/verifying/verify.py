@@ -4,6 +4,7 @@ import time
 from random import SystemRandom
 from typing import Any
 
+from ledger.errors import RunNotFound
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.recorded import recorded_event
 from ledger.store.server import Connection
@@ -40,8 +41,9 @@ async def verify(
     or of about the share `sample` (more than 0, at most 1) of the log, drawn by chance. `workers` is the
     number of processes (0: this one; default: as many as there are processors, where there is much to fold).
 
-    Raises StoreUnavailable, WorkerLost, ProjectionStopped at an event that cannot be folded, and
-    ProjectionTablesDiffer where there are no such tables.
+    Raises StoreUnavailable, WorkerLost, ProjectionStopped at an event that cannot be folded,
+    ProjectionTablesDiffer where there are no such tables, and RunNotFound for a run that has neither events
+    nor rows.
     """
     if sample is not None and not 0 < sample <= 1:
         raise ValueError(f"a sample is more than 0 and at most 1, not {sample}")
@@ -68,9 +70,12 @@ async def verify(
                 if progress is not None:
                     progress("comparing", events, max(total, events))
 
+            tell(0)
             processes = 0 if run_id is not None else workers_for(total, workers)
             for result in await perform(job, parts, processes, tell):
                 compared.merge(result)
+            if run_id is not None:
+                await _require_run(connection, tenant.tenant_id, run_id, compared)
     except POSTGRES_ERRORS as error:
         raise store_error(error, "verifying", tenant.database.server.name) from error
     finally:
@@ -115,6 +120,16 @@ async def _parts(
     parts = await ranges_of(connection, position, EVENTS_OF_SAMPLE)
     drawn = SystemRandom().sample(parts, max(1, round(len(parts) * sample)))
     return drawn, len(drawn) / len(parts)
+
+
+async def _require_run(connection: Connection, tenant_id: str, run_id: str, compared: Compared) -> None:
+    """Nothing is equal to nothing: whoever mistook a run's name would be told that all is well."""
+    has_rows = any(digest.rows for digest in compared.live.values())
+    if not has_rows and not await connection.fetchval(_SQL["stream_is_there"], run_id):
+        raise RunNotFound(
+            f"Tenant {tenant_id!r} has recorded no event of run {run_id!r}, and no row is of it",
+            fix="Correct the run id",
+        )
 
 
 def _table_report(compared: Compared, row_type: Any) -> TableReport:

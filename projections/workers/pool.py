@@ -1,4 +1,4 @@
-"""Pool: the ranges of a job, done by so many processes, or by this one where there is little to do."""
+"""Pool: the parts of a job, done by so many processes, or by this one where there is little to do."""
 
 import asyncio
 import contextlib
@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 from ledger.errors import WorkerLost
 from projections.workers.frames import LENGTH, frame, unframed
 from projections.workers.job import Folded, Job
-from projections.workers.ranges import Range
 
 WORKERS_MAX = 64
 EVENTS_OF_WORKER = 50_000
 """A process takes as long to start as some ten thousand events take to fold."""
 
+P = TypeVar("P")
 R = TypeVar("R")
 
 # A projection's module is found there as it was found here. (PYTHONPATH would put a user's folder before the
@@ -35,17 +35,17 @@ def workers_for(events: int, wanted: int | None) -> int:
     return min(os.cpu_count() or 1, events // EVENTS_OF_WORKER, WORKERS_MAX)
 
 
-async def perform(job: Job[R], ranges: Sequence[Range], workers: int, folded: Folded) -> list[R]:
-    """The results for all ranges, in any order. The first failure ends all workers and is raised;
+async def perform(job: Job[P, R], parts: Sequence[P], workers: int, folded: Folded) -> list[R]:
+    """The results for all parts, in any order. The first failure ends all workers and is raised;
     WorkerLost where a process was killed."""
-    waiting = iter(ranges)
+    waiting = iter(parts)
     results: list[R] = []
     if not workers:
         async with job.open() as opened:
             for part in waiting:
                 results.append(await opened.perform(part, folded))
         return results
-    await together(_keep_busy(job, waiting, results, folded) for _ in range(min(workers, len(ranges))))
+    await together(_keep_busy(job, waiting, results, folded) for _ in range(min(workers, len(parts))))
     return results
 
 
@@ -59,7 +59,7 @@ async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise failures.exceptions[0] from None
 
 
-async def _keep_busy(job: Job[R], waiting: Any, results: list[R], folded: Folded) -> None:
+async def _keep_busy(job: Job[P, R], waiting: Any, results: list[R], folded: Folded) -> None:
     async with _worker() as worker:
         await _say(worker, job)
         for part in waiting:

@@ -1,5 +1,5 @@
 """A worker process (pool.py starts it). Standard input brings the job and then
-ranges, standard output takes results; it ends when its input does, so it never outlives who started it."""
+its parts, standard output takes results; it ends when its input does, so it never outlives who started it."""
 
 import asyncio
 import gc
@@ -38,7 +38,7 @@ async def _work(source: BinaryIO, sink: BinaryIO) -> None:
         sink.flush()
 
     try:
-        job: Job[Any] | DaichoError = await inbox.get()
+        job: Job[Any, Any] | DaichoError = await inbox.get()
         if isinstance(job, DaichoError):
             raise job
         async with job.open() as opened:

@@ -11,3 +11,12 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
   FROM ledger.events
  WHERE true
  ORDER BY stream_id, version
+
+-- name: begun
+-- Streams whose first event lies between two positions. Versions may begin anywhere, and streams whose events
+-- lie here may have begun before.
+SELECT here.stream_id
+  FROM (SELECT stream_id, min(position) AS position FROM ledger.events
+         WHERE position > $1 AND position <= $2 GROUP BY stream_id) AS here
+ WHERE here.position = (SELECT e.position FROM ledger.events AS e
+                         WHERE e.stream_id = here.stream_id ORDER BY e.version LIMIT 1)

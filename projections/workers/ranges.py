@@ -1,10 +1,15 @@
-"""Ranges: all streams, divided by name into parts of about equal numbers of events.
+"""Ranges: all streams, divided by name, and spans, all streams divided by where they began; parts of about
+equal numbers of events.
 
-Where to divide is told by a sample of the log's pages, so no statistics need be fresh and nothing is
-counted. Parts are small: the server sorts each in memory, and no worker is left with the largest.
+Who wants the streams in order of name, as the tables hold them, takes ranges. Where to divide is told by a
+sample of the log's pages, so no statistics need be fresh and nothing is counted. Who does not takes spans:
+streams that began near each other lie near each other in the log, most of them, while those with similar
+names may lie anywhere. Parts are small: the server sorts each in memory, and no worker is left with the
+largest.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ledger.store.server import Connection
@@ -37,6 +42,21 @@ class Range:
 
 
 EVERYTHING = Range()
+
+
+@dataclass(frozen=True)
+class Span:
+    """Streams whose first event has a position > `after` and <= `upto`."""
+
+    after: int
+    upto: int
+
+
+def spans_of(upto: int) -> list[Span]:
+    """Spans that together hold every stream that began up to a position, in order."""
+    count = max(1, min(upto // EVENTS_OF_RANGE, RANGES_MAX))
+    cuts = [upto * number // count for number in range(count + 1)]
+    return [Span(after, upto) for after, upto in pairwise(cuts)]
 
 
 async def ranges_of(connection: Connection, events: int, events_of_range: int | None = None) -> list[Range]:

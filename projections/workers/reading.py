@@ -1,4 +1,4 @@
-"""Reading: the streams of a range, folded, one after the other.
+"""Reading: the streams of a part of the log, folded, one after the other.
 
 The next page is under way while this one is folded, unless others are given way (giving_way.py). A stream's
 state is in memory until its last event; of the events themselves, two pages are.
@@ -18,7 +18,7 @@ from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role, TenantDatabase
 from projections.definition import F, Projection, S, StreamFold
 from projections.workers.job import Folded
-from projections.workers.ranges import Range
+from projections.workers.ranges import Range, Span
 
 PAGE_EVENTS = 1_000
 
@@ -29,14 +29,14 @@ _SQL = load_statements("projections.workers", "queries.sql")
 _SETTINGS = {
     "jit": "off",  # compiling takes longer than any of these queries
     "max_parallel_workers_per_gather": "0",  # the workers are parallel already
-    "enable_seqscan": "off",  # every range by its index, or n ranges read the log n times
+    "enable_seqscan": "off",  # every part by an index, or n parts read the log n times
     "work_mem": "64MB",
 }
 
 
 @asynccontextmanager
 async def reading(database: TenantDatabase, role: Role) -> AsyncIterator[Connection]:
-    """A connection that reads ranges of the log."""
+    """A connection that reads parts of the log."""
     connection = await database.connect(role, **_SETTINGS)
     try:
         yield connection
@@ -67,24 +67,25 @@ async def folded(
         yield state
 
 
-def pages_of_range(
-    connection: Connection, part: Range, upto: int, pause: Pause | None = None
-) -> AsyncIterator[Sequence[Any]]:
+def pages_of_range(connection: Connection, part: Range, upto: int) -> AsyncIterator[Sequence[Any]]:
     """The events of the range's streams up to position `upto`. `connection` is in a transaction."""
     condition, arguments = part.condition("stream_id")
     where = f"{condition} AND position <= ${len(arguments) + 1}"
-    statement = _SQL["read"].replace("true", where)
-    if pause is not None:
-        return _pages_in_turn(connection, pause, statement, *arguments, upto)
-    return _pages(connection, statement, *arguments, upto)
+    return _pages(connection, _SQL["read"].replace("true", where), *arguments, upto)
+
+
+async def streams_of_span(connection: Connection, part: Span) -> list[str]:
+    return [row[0] for row in await connection.fetch(_SQL["begun"], part.after, part.upto)]
 
 
 def pages_of_streams(
-    connection: Connection, stream_ids: Sequence[str], upto: int
+    connection: Connection, stream_ids: Sequence[str], upto: int, pause: Pause | None = None
 ) -> AsyncIterator[Sequence[Any]]:
     """The events of these streams up to position `upto`. `connection` is in a transaction."""
-    where = "stream_id = ANY($1::text[]) AND position <= $2"
-    return _pages(connection, _SQL["read"].replace("true", where), stream_ids, upto)
+    statement = _SQL["read"].replace("true", "stream_id = ANY($1::text[]) AND position <= $2")
+    if pause is not None:
+        return _pages_in_turn(connection, pause, statement, stream_ids, upto)
+    return _pages(connection, statement, stream_ids, upto)
 
 
 async def _pages(connection: Connection, statement: str, *arguments: Any) -> AsyncIterator[Sequence[Any]]:
@@ -121,5 +122,6 @@ def _cannot_fold(event: RecordedEvent, error: Exception) -> ProjectionStopped:
     said = error.problem if isinstance(error, DaichoError) else repr(error)
     return ProjectionStopped(
         f"The event at position {event.position} could not be folded: {said}",
-        fix=f"`daicho timeline {event.run_id}` shows it; the tables were left as they are",
+        fix=f"`daicho tail -t {event.tenant_id} --after {event.position - 1} --json | head -1` shows it; "
+        "the tables were left as they are",
     )

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
-from uuid import UUID
 
 import orjson
 
 from ledger import EventType, Tenant
+from ledger.contract.uuid7 import tick_of, uuid_of
 from ledger.store.statements import load_statements
 from ledger.store.tenant_database import Role
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+START_NANOSECONDS = round(START.timestamp()) * 1_000_000_000
 RUN_EVENTS = 1_000
 RUNS_AT_ONCE = 100
 LONG_RUN = "long-run"
@@ -76,10 +77,11 @@ def _record(
     salt = number.to_bytes(16)
     commitment = sha256(b"daicho:payload:v1\x00" + salt + data).digest()
     at = START + timedelta(milliseconds=number)
+    event_id = uuid_of(tick_of(START_NANOSECONDS + number * 1_000_000), commitment[:8])
     attempt = None if step_id is None else 1
     actor = f"worker-{number % 7}" if step_id else None
     return (
-        version, at, UUID(bytes=commitment[:16], version=4), attempt, 1, run_id, kind.value, step_id, actor,
+        version, at, event_id, attempt, 1, run_id, kind.value, step_id, actor,
         None, data, salt, commitment,
     )  # fmt: skip
 

@@ -22,22 +22,27 @@ def postmaster(home: Path) -> int:
 
 
 class Memory:
-    """The most that any one of our processes held at a time, in MB of resident memory."""
+    """The most that any one process held at a time, in MB: of ours all that is resident, of the server's what
+    it shares with none."""
 
-    def __init__(self) -> None:
-        self._most = 0.0
+    def __init__(self, postmaster: int) -> None:
+        self._postmaster = postmaster
+        self._ours = self._of_server = 0.0
         self._stopped = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
         self._watch.start()
 
-    def stop(self) -> float:
+    def stop(self) -> tuple[float, float]:
         self._stopped.set()
         self._watch.join()
-        return self._most
+        return self._ours, self._of_server
 
     def _look(self) -> None:
         while not self._stopped.wait(_EVERY_SECONDS):
-            self._most = max(self._most, *(_resident(pid) for pid in [os.getpid(), *_children(os.getpid())]))
+            ours = {os.getpid(), *_children(os.getpid())} - {self._postmaster}
+            self._ours = max(self._ours, *(_memory(pid)[0] for pid in ours))
+            server = [self._postmaster, *_children(self._postmaster)]
+            self._of_server = max(self._of_server, *(_memory(pid)[1] for pid in server))
 
 
 def _children(pid: int) -> list[int]:
@@ -58,9 +63,11 @@ def _cpu(pid: int) -> float:
     return sum(int(ticks) for ticks in fields[11:15]) / _TICKS
 
 
-def _resident(pid: int) -> float:
+def _memory(pid: int) -> tuple[float, float]:
+    """Resident, and resident without what is shared; in MB."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        resident, shared = map(int, Path(f"/proc/{pid}/statm").read_text().split()[1:3])
     except OSError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return 0.0, 0.0
+    megabyte = os.sysconf("SC_PAGE_SIZE") / 1e6
+    return resident * megabyte, (resident - shared) * megabyte

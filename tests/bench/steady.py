@@ -1,4 +1,5 @@
-"""A process that emits at a steady rate: says `ready`, emits until a line comes, prints its latencies in ms.
+"""A process that emits at a steady rate: says `ready`, emits until a line comes, prints its latencies in ms,
+each with the time it began at (the monotonic clock, which is the machine's).
 
 Where the machine cannot keep up, it lets go of the rate and never has more than some hundred under way."""
 
@@ -19,13 +20,13 @@ UNDER_WAY_MAX = 300
 async def main(home: str, tenant_id: str, rate: str) -> None:
     async with await Ledger.open(Settings(home=Path(home), projection="external")) as ledger:
         emitter = (await ledger.tenant(tenant_id)).emitter
-        latencies: list[float] = []
+        latencies: list[tuple[float, float]] = []
         under_way: set[asyncio.Task[None]] = set()
 
         async def emit(number: int) -> None:
-            begin = time.perf_counter()
+            begin = time.monotonic()
             await emitter.emit(event(tenant_id, number))
-            latencies.append((time.perf_counter() - begin) * 1e3)
+            latencies.append((begin, (time.monotonic() - begin) * 1e3))
 
         await emit(0)
         latencies.clear()

@@ -1,5 +1,6 @@
 """What a rebuild does to those who go on: the latency of appends at a steady rate from another process,
-with a projector following, without a rebuild and during one; several times in turn.
+with a projector following, without a rebuild and during one; several times in turn. Appends that are slower
+than 99 of 100 are without a rebuild are told by the phase of the rebuild in which they began.
 
 The server is as one that has been in use: it has WAL files to use again. Making one anew, 16 MB of zeroes,
 holds up every commit for 10 to 50 ms, with and without a rebuild."""
@@ -9,9 +10,10 @@ import contextlib
 import json
 import statistics
 import sys
+import time
 from asyncio.subprocess import PIPE
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from ledger import Ledger, Tenant
@@ -19,6 +21,34 @@ from projections import Projector, rebuild, verify
 from tests.bench.history import append_history
 
 WAL_MEGABYTES = 1_100
+
+
+class Latency(NamedTuple):
+    begun: float
+    """By the monotonic clock."""
+    ms: float
+
+
+class Phases:
+    """When each phase of a rebuild began."""
+
+    def __init__(self) -> None:
+        self._begun: list[tuple[float, str]] = [(0.0, "beginning")]
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        if phase != self._begun[-1][1]:
+            self._begun.append((time.monotonic(), phase))
+
+    def show(self, latencies: Sequence[Latency], slow_ms: float) -> None:
+        """Of each phase: how long it took, its p99, and how many of its appends were slow."""
+        ends = [begun for begun, _ in self._begun[1:]] + [float("inf")]
+        for (begun, phase), end in zip(self._begun, ends, strict=True):
+            within = [latency for latency in latencies if begun <= latency.begun < end]
+            if len(within) > 1:
+                seconds = within[-1].begun - within[0].begun
+                slow = sum(latency.ms > slow_ms for latency in within)
+                share = slow / len(within)
+                print(f"  {phase}, {seconds:.1f} s: p99 {_p99(within):.2f} ms, {slow} slow ({share:.1%})")
 
 
 async def measure(ledger: Ledger, events: int, seconds: float, rate: int, rounds: int) -> None:
@@ -35,9 +65,12 @@ async def measure(ledger: Ledger, events: int, seconds: float, rate: int, rounds
         for _ in range(rounds):
             await _recycle_wal(tenant)
             alone, _ = await _emitting(ledger, tenant, rate, asyncio.sleep(seconds))
-            meanwhile, report = await _emitting(ledger, tenant, rate, rebuild(tenant))
+            phases = Phases()
+            work = rebuild(tenant, progress=phases.progress)
+            meanwhile, report = await _emitting(ledger, tenant, rate, work)
             _show("alone", alone)
             _show(f"during a rebuild of {report.seconds:.0f} s", meanwhile)
+            phases.show(meanwhile, _p99(alone))
             ratios.append(_p99(meanwhile) / _p99(alone))
             swaps.append(report.swap_ms)
     finally:
@@ -68,8 +101,8 @@ async def _recycle_wal(tenant: Tenant) -> None:
 
 async def _emitting(
     ledger: Ledger, tenant: Tenant, rate: int, work: Awaitable[Any]
-) -> tuple[list[float], Any]:
-    """Latencies in ms of events emitted while `work` goes on, and its result."""
+) -> tuple[list[Latency], Any]:
+    """Latencies of events emitted while `work` goes on, and its result."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.steady", str(ledger.settings.home), tenant.tenant_id, str(rate),
         stdin=PIPE, stdout=PIPE, limit=2**26,
@@ -80,15 +113,15 @@ async def _emitting(
     result = await work
     child.stdin.write(b"stop\n")
     await child.stdin.drain()
-    latencies = json.loads(await child.stdout.readline())
+    latencies = [Latency(*pair) for pair in json.loads(await child.stdout.readline())]
     await child.wait()
     return latencies, result
 
 
-def _p99(latencies: list[float]) -> float:
-    return statistics.quantiles(latencies, n=100)[98]
+def _p99(latencies: Sequence[Latency]) -> float:
+    return statistics.quantiles([latency.ms for latency in latencies], n=100)[98]
 
 
-def _show(label: str, latencies: list[float]) -> None:
-    median = statistics.median(latencies)
+def _show(label: str, latencies: Sequence[Latency]) -> None:
+    median = statistics.median(latency.ms for latency in latencies)
     print(f"appends {label}: {len(latencies)} events, p50 {median:.2f} ms, p99 {_p99(latencies):.2f} ms")

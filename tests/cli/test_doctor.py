@@ -217,8 +217,6 @@ async def test_what_the_doctor_says_to_do_helps(ledger: Ledger, tenant: Tenant, 
 
 def test_settings_that_do_not_keep_what_is_acknowledged_are_named() -> None:
     good = {
-        "server_version_num": "160004",
-        "server_version": "16.4",
         "fsync": "on",
         "full_page_writes": "on",
         "synchronous_commit": "on",
@@ -231,7 +229,6 @@ def test_settings_that_do_not_keep_what_is_acknowledged_are_named() -> None:
     assert of(fsync="off") == ["setting fsync"]
     assert of(full_page_writes="off") == ["setting full_page_writes"]
     assert of(synchronous_commit="local") == ["setting synchronous_commit"]
-    assert of(server_version_num="150009", server_version="15.9") == ["server version"]
     [clock] = guards._of_server(good, -7.5)
     assert clock == Finding("clock", clock.problem, clock.fix)
     assert "-7.5 s" in clock.problem

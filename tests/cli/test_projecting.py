@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from ledger import Event, Ledger, Settings
 from ledger.cli import main
+from ledger.control.audit import this_actor
 from ledger.store.tenant_database import Role
 from projections import Projector
 
@@ -83,6 +84,48 @@ def test_one_table_is_rebuilt(daicho: CliRunner, settings: Settings, tenant_id: 
     assert _call(daicho, "verify", "--sample", "50").exit_code == 0
 
 
+def test_who_rebuilt_and_why_stand_in_the_audit_log(
+    daicho: CliRunner, settings: Settings, tenant_id: str
+) -> None:
+    assert _call(daicho, "rebuild").exit_code == 0
+    assert _call(daicho, "rebuild", "--by", "ada", "--reason", "a disk was replaced").exit_code == 0
+    assert _call(daicho, "rebuild", "--run", "run-1", "--reason", "ticket 7").exit_code == 0
+
+    async def acts() -> list[tuple[object, ...]]:
+        async with await Ledger.open(settings) as ledger:
+            tenant = await ledger.tenant(tenant_id)
+            await tenant.wait_projected(await tenant.store.head())
+            rows = await tenant.reader.fetch(
+                "SELECT actor, reason, subject, details ->> 'run_id' FROM projection.audit_logs "
+                "WHERE action = 'projection.rebuilt' ORDER BY position"
+            )
+            return [tuple(row) for row in rows]
+
+    assert asyncio.run(acts()) == [
+        (this_actor(), None, "position 2", None),
+        ("ada", "a disk was replaced", "position 3", None),
+        (this_actor(), "ticket 7", "position 3", "run-1"),
+    ]
+
+
+def test_a_dry_run_changes_nothing_and_leaves_no_record(
+    daicho: CliRunner, settings: Settings, tenant_id: str
+) -> None:
+    _harm(settings, tenant_id, "UPDATE projection.runs SET status = 'running'")
+
+    for _ in range(2):
+        compared = _call(daicho, "rebuild", "--dry-run", "--json")
+        assert compared.exit_code == 1
+        found = json.loads(compared.stdout)
+        assert (found["difference_count"], found["position"]) == (2, 2)
+
+    async def head() -> int:
+        async with await Ledger.open(settings.model_copy(update={"projection": "external"})) as ledger:
+            return await (await ledger.tenant(tenant_id)).store.head()
+
+    assert asyncio.run(head()) == 2
+
+
 def test_progress_is_plain_lines_where_there_is_no_terminal(daicho: CliRunner) -> None:
     rebuilt = _call(daicho, "rebuild")
     assert rebuilt.exit_code == 0
@@ -101,6 +144,10 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(daicho: CliRunner) -
         (["rebuild", "--workers", "-1"], "-1 is not in the range"),
         (["verify", "--sample", "0"], "0 is not in the range"),
         (["verify", "--table", "rnus"], "no table 'rnus'"),
+        (["verify", "--run", "nobody"], "no event of run 'nobody'"),
+        (["rebuild", "--dry-run", "--run", "nobody"], "no event of run 'nobody'"),
+        (["rebuild", "--by", ""], "cannot stand in the audit trail as `by`"),
+        (["rebuild", "--reason", "two\nlines"], "cannot stand in the audit trail as `reason`"),
     ],
 )
 def test_wrong_usage_is_told(daicho: CliRunner, arguments: list[str], said: str) -> None:

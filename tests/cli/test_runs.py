@@ -50,6 +50,7 @@ async def test_runs_come_page_by_page_and_each_page_names_the_call_for_the_next(
     [
         (("--status", "gone"), "'gone' is not one of"),
         (("--since", "yesterday"), "'yesterday' is not a time"),
+        (("--until", "2h ago"), "or an age, as 2h"),
         (("--since", "999999w"), "before all calendars"),
         (("--pack", "@3"), "Expected a prompt_pack"),
         (("--text", "--"), "1 to 16 words"),

@@ -184,6 +184,7 @@ _PAYLOADS: dict[EventType, st.SearchStrategy[dict[str, Any]]] = {
         events=st.none() | st.integers(0, 2**63 - 1),
         seconds=st.none() | st.floats(0, 1e9),
         digests=st.dictionaries(storable_text, digests, max_size=3),
+        reason=_text,
     ),
     EventType.PAYLOAD_ERASED: _fields(
         position=st.none() | st.integers(1, 2**63 - 1), event_id=_text, by=_text, reason=_text

@@ -1,5 +1,7 @@
 """The audit trail of the control database: written with its change or not at all, and never changed."""
 
+import os
+import socket
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -21,6 +23,13 @@ async def catalogue(ledger: Ledger) -> AsyncIterator[Catalogue]:
 @pytest.fixture
 def subject() -> str:
     return f"tenant:{uuid4().hex[:12]}"
+
+
+def test_an_account_without_a_name_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)  # as a container has it, without a passwd entry
+    assert this_actor() == f"uid-54321@{socket.gethostname()}"
 
 
 async def test_an_act_says_who_did_what_to_what_and_why(catalogue: Catalogue, subject: str) -> None:

@@ -19,9 +19,11 @@ from ledger.errors import (
     ServerConflict,
     ServerNotFound,
     SettingsError,
+    StoreError,
     StoreUnavailable,
     TenantConflict,
 )
+from ledger.store import server as server_module
 from ledger.store.logins import scram_verifier
 from ledger.store.server import server_at_url
 from tests.faults.own_server import folder_of_its_own
@@ -211,3 +213,23 @@ async def test_a_tenants_login_needs_its_password_and_enters_no_other_database(
         await asyncpg.connect(host=host, user=f"{one.name}_owner", password="x", database=one.name)
     await superuser.close()
     assert await (await own_ledger.tenant("one")).store.head() == 0  # the application still works
+
+
+async def test_a_server_that_is_too_old_is_refused_whatever_is_wanted_of_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "SERVER_VERSION_MIN", 99)
+    with pytest.raises(
+        StoreError, match=r"too old\. Expected PostgreSQL 99 or newer\. Found 18\.[1-9]"
+    ) as refused:
+        await Ledger.open(settings)
+    assert not isinstance(refused.value, StoreUnavailable), "waiting will not make it newer"
+
+
+async def test_a_control_database_that_is_not_there_is_named_with_what_to_do(
+    postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    url = f"postgresql://postgres@/nowhere?host={postgres.socket_folder}"
+    with pytest.raises(StoreError, match=r"no database 'nowhere'.*CREATE DATABASE") as refused:
+        await Ledger.open(Settings(home=tmp_path, database_url=url, blobs="filesystem"))
+    assert not isinstance(refused.value, StoreUnavailable)

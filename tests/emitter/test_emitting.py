@@ -268,8 +268,8 @@ async def test_each_emit_hears_at_its_own_deadline(how: str) -> None:
 
     waited = await asyncio.gather(*(emit(after) for after in (0, 0, 0, 0.2, 0.4)))
     assert all(0.45 < seconds < 2.0 for seconds in waited), waited
-    if emitter._repair is not None:  # the hanging append outlives its waiters; the store bounds it
-        emitter._repair.cancel()
+    if emitter._sender.repair is not None:  # the hanging append outlives its waiters; the store bounds it
+        emitter._sender.repair.cancel()
 
 
 async def test_a_sender_that_is_stopped_between_two_tries_leaves_nobody_waiting() -> None:
@@ -277,8 +277,8 @@ async def test_a_sender_that_is_stopped_between_two_tries_leaves_nobody_waiting(
     event = Event(event_type="run.cancelled", tenant_id="t", run_id="r")
     tasks = [asyncio.create_task(emitter.emit(event)) for _ in range(5)]
     await asyncio.sleep(0.02)  # in the pause after the first try
-    assert emitter._repair is not None
-    emitter._repair.cancel()
+    assert emitter._sender.repair is not None
+    emitter._sender.repair.cancel()
     outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
     assert all(isinstance(outcome, StoreUnavailable | EmitterClosed) for outcome in outcomes)
 

@@ -51,10 +51,7 @@ async def acknowledged_by(tenant: Tenant, rival: Tenant) -> dict[UUID, int]:
     return {event.event_id: event.position for event in recorded}
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["role", *(pytest.param(how, marks=pytest.mark.torture) for how in ("database", "writer", "system"))],
-)
+@pytest.mark.parametrize("how", OFF)
 async def test_every_acknowledged_event_survives_the_crash_though_the_client_gave_up_durability(
     server: OwnServer, how: str
 ) -> None:

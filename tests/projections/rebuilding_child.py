@@ -1,4 +1,5 @@
-"""A process that rebuilds with two workers and stops for ever at a given point, having said so.
+"""A process that rebuilds with two workers and stops for ever at a given point, having said so; at the point
+"anywhere" it says so and goes on rebuilding.
 
 python rebuilding_child.py HOME TENANT POINT
 """
@@ -13,6 +14,8 @@ from projections import rebuild
 from projections.rebuilding import rebuild as rebuild_module
 from projections.rebuilding import swapping
 from projections.workers import ranges
+
+START = ("folding", 0)
 
 
 async def _stop(*_: object, **__: object) -> Any:
@@ -45,8 +48,12 @@ def _prepare(point: str) -> Any:
             whole_exchange = swapping.exchange_tables
             swapping.exchange_tables = lambda tables: whole_exchange(tables) + "; SELECT pg_sleep(1)"
             return lambda phase, *_: print("reached", flush=True) if phase == "swapping" else None
+        case "with the old tables not yet dropped":
+            rebuild_module.drop_tables = _stop
         case "after the exchange":
             return lambda phase, *_: None
+        case "anywhere":
+            return lambda phase, done, total: print("reached", flush=True) if (phase, done) == START else None
     return None
 
 
@@ -57,6 +64,8 @@ async def main(home: str, tenant_id: str, point: str) -> None:
         if point == "after the exchange":
             tenant.emitter.emit = _stop  # type: ignore[method-assign, assignment]
         await rebuild(tenant, workers=2, progress=progress)
+        while point == "anywhere":
+            await rebuild(tenant, workers=2)
 
 
 if __name__ == "__main__":

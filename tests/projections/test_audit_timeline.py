@@ -10,7 +10,7 @@ from event_strategies import recorded_histories
 from hypothesis import given, settings
 from rich.console import Console
 
-from ledger import Event, RecordedEvent, Tenant
+from ledger import Event, Ledger, RecordedEvent, Settings, Tenant
 from ledger.cli.answers.chart import chart
 from ledger.cli.answers.timeline import timeline_view, what
 from ledger.contract.events import decoded_payloads
@@ -217,7 +217,9 @@ def test_a_long_history_is_told_like_a_short_one() -> None:
     assert entries[-1].since_start_ms == 600_000
 
 
-async def test_times_are_those_that_were_recorded_however_the_database_writes_them(tenant: Tenant) -> None:
+async def test_times_are_those_that_were_recorded_however_the_database_writes_them(
+    settings: Settings, tenant: Tenant
+) -> None:
     superuser = await tenant.database.server.connect()
     for setting in ("datestyle = 'German'", "timezone = 'Asia/Tokyo'"):
         await superuser.execute(f'ALTER DATABASE "{tenant.database.name}" SET {setting}')
@@ -230,7 +232,8 @@ async def test_times_are_those_that_were_recorded_however_the_database_writes_th
         for time in TIMES
     ]  # fmt: skip
 
-    entries = (await AuditQueries(tenant).timeline("r")).entries
+    async with await Ledger.open(settings) as ledger:  # whose connections are all made from now on
+        entries = (await AuditQueries(await ledger.tenant(tenant.tenant_id)).timeline("r")).entries
     assert [entry.timestamp for entry in entries] == list(TIMES)
     assert [entry.recorded_at for entry in entries] == [event.recorded_at for event in recorded]
     assert {entry.timestamp.tzinfo for entry in entries} == {UTC}

@@ -6,9 +6,9 @@ from database_rows import busy_run, catch_up, connected, live_records
 from ledger import Settings, Tenant
 from projections import rebuild, verify
 from projections.rebuilding.new_tables import build_indexes
-from projections.workers import EVERYTHING, giving_way
+from projections.workers import Span, giving_way
 from projections.workers.giving_way import Appends
-from projections.workers.reading import pages_of_range
+from projections.workers.reading import pages_of_streams, streams_of_span
 
 
 @pytest.fixture
@@ -59,9 +59,11 @@ async def test_pages_in_turn_hold_the_same_events(tenant: Tenant, monkeypatch: p
         pauses.append(worked_seconds)
 
     async with connected(tenant) as reader, reader.transaction():
-        ahead = [row[0] async for page in pages_of_range(reader, EVERYTHING, 40) for row in page]
-        in_turn = [row[0] async for page in pages_of_range(reader, EVERYTHING, 40, pause) for row in page]
+        streams = await streams_of_span(reader, Span(0, 40))
+        ahead = [row[0] async for page in pages_of_streams(reader, streams, 40) for row in page]
+        in_turn = [row[0] async for page in pages_of_streams(reader, streams, 40, pause) for row in page]
     assert in_turn == ahead
+    assert len(ahead) == 40
     assert len(pauses) == 6
 
 

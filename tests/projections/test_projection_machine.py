@@ -234,7 +234,8 @@ class Machine(RuleBasedStateMachine):
         await self.ledger.close()
 
 
-def test_tables_are_the_model_whatever_happens(settings: Settings) -> None:
+@pytest.mark.parametrize(("examples", "steps"), [(6, 12), pytest.param(60, 30, marks=pytest.mark.torture)])
+def test_tables_are_the_model_whatever_happens(settings: Settings, examples: int, steps: int) -> None:
     class Here(Machine):
         pass
 
@@ -242,8 +243,8 @@ def test_tables_are_the_model_whatever_happens(settings: Settings) -> None:
     run_state_machine_as_test(
         Here,
         settings=hypothesis_settings(
-            max_examples=6,
-            stateful_step_count=12,
+            max_examples=examples,
+            stateful_step_count=steps,
             deadline=None,
             # Each example takes a database of its own: a failure is shown as it was found, not made smaller.
             phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -3,8 +3,8 @@
 import pytest
 from database_rows import busy_run, catch_up, connected, live_records, update
 
-from ledger import EventType, Settings, Tenant
-from ledger.errors import ProjectionNotFound, RunNotFound, StoreError
+from ledger import EventType, Ledger, Settings, Tenant
+from ledger.errors import ProjectionNotFound, RunNotFound, StoreError, TenantSuspended
 from ledger.store.tenant_database import Role
 from projections import Projector, rebuild, verify
 
@@ -128,6 +128,8 @@ async def test_grants_comments_indexes_and_parameters_are_kept(projected: Tenant
         "COMMENT ON INDEX projection.runs_pkey IS 'the key'",
         "CREATE INDEX \"Of my own\" ON projection.runs (lower(pipeline)) WHERE status = 'failed'",
         "ALTER TABLE projection.runs SET (fillfactor = 70)",
+        "ALTER TABLE projection.artifacts SET (autovacuum_enabled = off)",
+        "ALTER TABLE projection.steps SET (autovacuum_enabled = on)",
         "GRANT SELECT (run_id), UPDATE (status) ON projection.runs TO PUBLIC",
         f'REVOKE SELECT ON projection.anomalies FROM "{reader}"',
     ):
@@ -163,6 +165,25 @@ async def _described(tenant: Tenant) -> list[tuple[object, ...]]:
             """
         )
         return [tuple(row) for row in rows]
+
+
+async def test_a_suspended_tenant_is_compared_and_not_rebuilt_for_nothing_could_record_it(
+    ledger: Ledger, projected: Tenant
+) -> None:
+    before = await live_records(projected)
+    await update(projected, "UPDATE projection.runs SET status = 'failed'")
+    damaged = await live_records(projected)
+    await ledger.tenants.suspend(projected.tenant_id)
+    try:
+        for part in ({}, {"table": "runs"}, {"run_id": "run-1"}):
+            with pytest.raises(TenantSuspended):
+                await rebuild(projected, **part)
+        assert await live_records(projected) == damaged
+        assert (await verify(projected)).difference_count == 4
+    finally:
+        await ledger.tenants.resume(projected.tenant_id)
+    await rebuild(projected)
+    assert await live_records(projected) == before
 
 
 async def test_a_view_on_the_tables_is_named_and_nothing_is_changed(projected: Tenant) -> None:

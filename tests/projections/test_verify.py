@@ -9,6 +9,7 @@ from builder import seconds
 from database_rows import busy_run, catch_up, connected, live_records, started, update
 
 from ledger import Ledger, Settings, Tenant
+from ledger.errors import RunNotFound
 from projections import Projector, VerifyReport, verify
 from projections.rows import ROW_TYPES, PromptRow
 from projections.verifying.report import DIFFERENCES_MAX
@@ -200,6 +201,21 @@ async def test_a_missing_checkpoint_is_found(projected: Tenant) -> None:
 
     assert not report.ok
     assert ("checkpoints", ("core",), "missing", ()) in _named(report)
+
+
+async def test_a_run_that_nobody_recorded_is_not_called_equal(projected: Tenant) -> None:
+    with pytest.raises(RunNotFound):
+        await verify(projected, run_id="run-9")
+
+    await update(
+        projected,
+        "INSERT INTO projection.anomalies VALUES ('run-9', 1, 'made_up', 'm', NULL, NULL, $1)",
+        seconds(0),
+    )
+    report = await verify(projected, run_id="run-9")
+    assert _named(report) == [("anomalies", ("run-9", 1, "made_up"), "surplus", ())]
+    await busy_run(projected, "run-later")  # recorded, and not in the tables yet
+    assert (await verify(projected, run_id="run-later")).ok
 
 
 async def test_verification_changes_nothing(projected: Tenant) -> None:

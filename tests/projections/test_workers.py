@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from database_rows import busy_run, catch_up, connected, update
@@ -19,7 +20,8 @@ from ledger.store.tenant_database import Role
 from projections import rebuild, verify
 from projections.core import Core
 from projections.fold import RunState
-from projections.workers import ranges, ranges_of
+from projections.workers import ranges, ranges_of, spans_of
+from projections.workers.reading import streams_of_span
 
 RUNS = 30
 ROOT = Path(__file__).parents[2]
@@ -65,6 +67,34 @@ async def test_ranges_hold_every_stream_once(projected: Tenant) -> None:
             streams += [row[0] for row in rows]
     assert len(parts) > 3
     assert sorted(streams) == sorted(f"run-{number}" for number in range(RUNS))
+
+
+async def test_spans_hold_every_stream_once_wherever_its_versions_begin(projected: Tenant) -> None:
+    for round_ in range(3):
+        for first in (0, 1, 7):
+            await _append_stored(projected, f"orders/{first}", first + round_)
+            await _append_stored(projected, f"orders/{first}-{round_}", first)
+        await busy_run(projected, f"run-{round_}")  # goes on far behind its beginning
+        await projected.prompts.publish(f"pack-{round_}", {"outline": "Outline $topic"})
+        await rebuild(projected, table="steps")  # leaves a fact in $tenant
+    async with connected(projected, Role.READER) as connection:
+        head = await connection.fetchval("SELECT position FROM ledger.head")
+        parts = spans_of(head)
+        streams = [name for part in parts for name in await streams_of_span(connection, part)]
+        there = await connection.fetch("SELECT DISTINCT stream_id FROM ledger.events")
+    assert len(parts) > 3
+    assert [parts[0].after, parts[-1].upto] == [0, head]
+    assert sorted(streams) == sorted(row[0] for row in there)
+    assert {"$tenant", "$prompt_packs/pack-0", "orders/0", "orders/7"} <= set(streams)
+
+
+async def _append_stored(tenant: Tenant, stream: str, version: int) -> None:
+    """As an application of the eventsourcing library does."""
+    async with connected(tenant, Role.WRITER) as connection:
+        await connection.execute(
+            "SELECT ledger.append_stored_events_v1($1, $2, $3, $4, $5, $6, 'orders', NULL, NULL)",
+            [uuid4()], [stream], [version], ["shop:Ordered"], [b"{}"], [bytes(16)],
+        )  # fmt: skip
 
 
 async def test_the_result_does_not_depend_on_how_many_work(projected: Tenant) -> None:

@@ -95,6 +95,20 @@ async def test_the_table_and_the_audit_log_are_folded_from_them(tenant: Tenant) 
     assert await rows(tenant, "anomalies") == []
 
 
+async def test_why_a_version_came_to_be_may_be_said_and_is_recorded(tenant: Tenant) -> None:
+    await tenant.prompts.publish("house", OLD, by="ann", reason="the first one")
+    pack = await tenant.prompts.revise("house", NEW, by="ben", reason="shorter")
+    assert (await tenant.prompts.load("house")).identity() == pack.identity()
+    audit = sorted(await rows(tenant, "audit_logs"), key=lambda row: int(row["position"]))
+    assert [(row["action"], row["actor"], row["reason"]) for row in audit] == [
+        ("prompt_pack.published", "ann", "the first one"),
+        ("prompt_pack.revised", "ben", "shorter"),
+    ]
+    assert await rows(tenant, "anomalies") == []
+    with pytest.raises(InvalidPromptPack, match="reason"):
+        await tenant.prompts.revise("house", OLD, reason=" ")
+
+
 async def test_rebuild_and_verify_take_them_in(ledger: Ledger, tenant: Tenant) -> None:
     await tenant.prompts.publish("house", OLD)
     await tenant.prompts.publish(str(uuid4()), OLD)

@@ -45,7 +45,7 @@ async def test_a_pack_from_its_first_version_to_its_end(call: Call, tmp_path: Pa
     code, said = await call("publish", str(folder))
     assert (code, "house version 1" in said, "unchanged" in said) == (0, True, True), said
     write(folder, "draft", "Draft\x1b[2J")
-    code, said = await call("publish", str(folder), "--expected-version", "1")
+    code, said = await call("publish", str(folder), "--expected-version", "1", "--reason", "a draft too")
     assert (code, "house version 2: 2 prompts" in said) == (0, True), said
     code, said = await call("show", "house")
     assert (code, "Outline $topic [bold]" in said, "\x1b" in said) == (0, True, False), said

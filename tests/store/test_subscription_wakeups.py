@@ -21,6 +21,7 @@ from ledger.store import head_watcher
 from ledger.store.event_store import EventStore
 from ledger.store.server import Connection, DatabaseServer
 from ledger.store.subscription import Subscription
+from ledger.store.wakeup import Silence
 from projections import progress
 from tests.support.waiting import eventually
 
@@ -272,6 +273,55 @@ async def test_a_topic_is_announced_at_most_20_times_a_second_and_other_topics_d
     assert 2 <= came.count(busy) <= 20 * took + 3
     assert came.count(other) == 1
     await listener.close()
+
+
+async def test_who_shares_a_topic_announces_it_that_much_more_rarely_and_the_last_time_still(
+    ledger: Ledger, tenant: Tenant
+) -> None:
+    listener = await ledger.server.connect()
+    came: dict[str, list[float]] = {}
+    await listener.add_listener(
+        CHANNEL,
+        lambda _connection, _pid, _channel, topic: came.setdefault(str(topic), []).append(monotonic()),
+    )
+    shared, crowded = f"shared-{tenant.tenant_id}", f"crowded-{tenant.tenant_id}"
+    async with opened(ledger.server) as announcer:
+        began = monotonic()
+        while monotonic() - began < 1.5:
+            announcer.announce(shared, 4.0)
+            announcer.announce(crowded, 1_000.0)
+            await asyncio.sleep(0.001)
+        last = monotonic()
+        await eventually(lambda: came[shared][-1] > last and came[crowded][-1] > last)
+    assert 2 <= len(came[shared]) <= 5 * (last - began) + 3
+    assert 2 <= len(came[crowded]) <= 2 * (last - began) + 3
+    await listener.close()
+
+
+class Told(Silence):
+    """By how many a topic is announced, each time."""
+
+    def __init__(self) -> None:
+        self.announcers: list[float] = []
+
+    def announce(self, topic: str, announcers: float = 1.0) -> None:
+        self.announcers.append(announcers)
+
+
+async def test_by_how_many_is_told_by_the_positions_of_the_others(tenant: Tenant, elsewhere: Tenant) -> None:
+    told = Told()
+    store = EventStore(tenant.database, tenant.reader, announcer=told)
+    for _ in range(3):
+        await store.append([fact(tenant), fact(tenant)])
+    assert told.announcers == [1.0, 1.0, 1.0]
+    for _ in range(3):
+        await elsewhere.store.append([fact(tenant)])
+    await elsewhere.store.append([fact(tenant), fact(tenant), fact(tenant)])
+    await store.append([fact(tenant), fact(tenant)])
+    assert told.announcers[3:] == [4.0]
+    await store.append([fact(tenant)])
+    assert told.announcers[4:] == [1.0]
+    await store.close()
 
 
 async def test_a_ledger_that_waits_for_nothing_does_not_listen(ledger: Ledger, tenant: Tenant) -> None:

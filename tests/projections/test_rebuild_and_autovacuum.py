@@ -1,0 +1,87 @@
+"""An autovacuum, PostgreSQL's own and not one that a test plays, holds the tables that a rebuild exchanges:
+it is ended, the exchange comes to pass, and who reads meanwhile does not wait behind either."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from database_rows import busy_run, catch_up, connected, update
+
+from ledger import Ledger, Settings, Tenant
+from ledger.store.tenant_database import Role
+from projections import rebuild, verify
+from projections.rebuilding import swapping
+from tests.faults.own_server import OwnServer, folder_of_its_own, own_server
+
+# One page, then a rest: it goes on for minutes if nobody ends it.
+SLOW = """ALTER TABLE projection.runs SET (
+    autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"""
+AT_WORK = """SELECT p.relid::regclass::text FROM pg_stat_progress_vacuum AS p
+               JOIN pg_stat_activity AS a USING (pid)
+              WHERE p.datname = current_database() AND a.backend_type = 'autovacuum worker'"""
+
+
+@pytest.fixture
+def server() -> Iterator[OwnServer]:
+    """It looks for work every second, where others do every minute."""
+    with (
+        folder_of_its_own() as folder,
+        own_server(folder / "home", {"autovacuum_naptime": "1s"}) as started,
+    ):
+        yield started
+
+
+async def vacuumed(tenant: Tenant) -> list[str]:
+    """The tables at which an autovacuum is at work."""
+    connection = await tenant.database.server.connect(tenant.database.name)
+    try:
+        return [row[0] for row in await connection.fetch(AT_WORK)]
+    finally:
+        await connection.close()
+
+
+async def longest_look(tenant: Tenant, ended: asyncio.Event) -> float:
+    """Of a reader who looks all the time."""
+    longest = 0.0
+    async with connected(tenant, Role.READER) as reader:
+        while not ended.is_set():
+            began = time.monotonic()
+            assert await reader.fetchval("SELECT count(*) FROM projection.runs") == 50
+            longest = max(longest, time.monotonic() - began)
+    return longest
+
+
+async def test_an_autovacuum_is_ended_and_nobody_waits_behind_it(
+    server: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await Ledger.open(Settings(home=server.home, projection="external")) as ledger:
+        await ledger.tenants.create_tenant_db("acme", "Acme")
+        tenant = await ledger.tenant("acme")
+        for number in range(50):
+            await busy_run(tenant, f"run-{number}")
+        await catch_up(tenant)
+        await update(tenant, SLOW)
+        for _ in range(40):  # rows that are dead, on more pages than it comes through
+            await update(tenant, "UPDATE projection.runs SET pipeline = pipeline")
+        async with asyncio.timeout(60):
+            while "projection.runs" not in await vacuumed(tenant):
+                await asyncio.sleep(0.1)
+        found: list[str] = []
+        no_vacuum = swapping.Swap._no_vacuum
+
+        async def look_first(swap: swapping.Swap) -> bool:
+            found.extend(await vacuumed(tenant))
+            return await no_vacuum(swap)
+
+        monkeypatch.setattr(swapping.Swap, "_no_vacuum", look_first)
+        ended = asyncio.Event()
+        looking = asyncio.create_task(longest_look(tenant, ended))
+        async with asyncio.timeout(60):
+            await rebuild(tenant)
+        ended.set()
+
+        assert "projection.runs" in found, "it was over before the exchange: this shows nothing"
+        assert await looking < 1
+        assert (await verify(tenant)).ok
