@@ -1,4 +1,4 @@
-"""Many subscribers of a tenant, on a few connections: one reads for all that want the same."""
+"""Many subscribers of a tenant, on one connection or a few: one reads for all that want the same."""
 
 import asyncio
 
@@ -12,9 +12,10 @@ SESSIONS = """SELECT count(*) FROM pg_stat_activity
                WHERE datname = $1 AND usename LIKE '%\\_reader' AND pid <> pg_backend_pid()"""
 
 
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"projection": "external"})
+@pytest.fixture(params=[1, 4], ids=["one_connection", "four_connections"])
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    update = {"projection": "external", "reader_connections_max": request.param}
+    return settings.model_copy(update=update)
 
 
 async def emit(tenant: Tenant, count: int) -> None:
