@@ -59,6 +59,12 @@ class OwnServer:
                 os.kill(child, signal.SIGKILL)
         os.kill(postmaster, signal.SIGKILL)
 
+    async def cut_the_power(self) -> None:
+        """It crashes, and somebody starts it again."""
+        self.crash()
+        await eventually(self.is_vacant, SECONDS_MAX)
+        await asyncio.to_thread(self.start)
+
     def hold_wal_writer(self) -> None:
         """From here on only those flush who ask for it."""
         for child in children_of(self.postmaster):

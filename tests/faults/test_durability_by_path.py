@@ -9,9 +9,8 @@ import pytest
 from ledger import Ledger, RecordedEvent, Settings, Tenant
 from ledger.store.tenant_database import Role
 from tests.faults.own_server import OwnServer
-from tests.faults.test_durability_switched_off import write_as_a_witness
+from tests.faults.witness import assert_the_cut_took_something, call_a_witness, write_as_a_witness
 from tests.support.events import everything, fact
-from tests.support.waiting import eventually
 
 Append = Callable[[Tenant, Tenant], Awaitable[list[int]]]
 
@@ -65,21 +64,16 @@ async def test_what_was_acknowledged_last_survives(server: OwnServer, append: Ap
         superuser = await first.server.connect()
         for role in (Role.WRITER, Role.ERASER):
             await superuser.execute(f'ALTER ROLE "{database.role(role)}" SET synchronous_commit = off')
-        await superuser.execute("CREATE TABLE witness (n integer)")
         await superuser.close()
+        await call_a_witness(first.server)
     async with await Ledger.open(settings) as ledger, await Ledger.open(settings) as another:
         tenant, rival = await ledger.tenant("acme"), await another.tenant("acme")
         before = [(await tenant.emitter.emit(fact(tenant, n=n))).position for n in range(2)]
         server.hold_wal_writer()
         acknowledged = await append(tenant, rival)
         await write_as_a_witness(ledger.server)
-        server.crash()
-        await eventually(server.is_vacant, 60)
-        await asyncio.to_thread(server.start)
-
-        superuser = await ledger.server.connect()
-        assert await superuser.fetchval("SELECT count(*) FROM witness") == 0, "this crash takes nothing away"
-        await superuser.close()
+        await server.cut_the_power()
+        await assert_the_cut_took_something(ledger.server)
         stored = await everything(tenant)
         assert {*before, *acknowledged} <= {event.position for event in stored}
         if append is decided:

@@ -9,8 +9,8 @@ import pytest
 from ledger import Ledger, Settings, Tenant
 from ledger.store.server import DatabaseServer
 from tests.faults.own_server import OwnServer
+from tests.faults.witness import assert_the_cut_took_something, call_a_witness, write_as_a_witness
 from tests.support.events import everything, fact
-from tests.support.waiting import eventually
 
 OFF = {
     "database": 'ALTER DATABASE "{database}" SET synchronous_commit = off',
@@ -24,15 +24,8 @@ async def switch_off(server: DatabaseServer, database: str, how: str) -> None:
     superuser = await server.connect()
     await superuser.execute(OFF[how].format(database=database))
     await superuser.execute("SELECT pg_reload_conf()")
-    await superuser.execute("CREATE TABLE witness (n integer)")
     await superuser.close()
-
-
-async def write_as_a_witness(server: DatabaseServer) -> None:
-    """A plain insert, committed as PostgreSQL is told to: with it off, the crash takes it away."""
-    witness = await server.connect(synchronous_commit="off")
-    await witness.execute("INSERT INTO witness VALUES (1)")
-    await witness.close()
+    await call_a_witness(server)
 
 
 async def acknowledged_by(tenant: Tenant, rival: Tenant) -> dict[UUID, int]:
@@ -65,12 +58,7 @@ async def test_every_acknowledged_event_survives_the_crash_though_the_client_gav
         server.hold_wal_writer()
         acknowledged = await acknowledged_by(tenant, rival)
         await write_as_a_witness(ledger.server)
-        server.crash()
-        await eventually(server.is_vacant, 60)
-        await asyncio.to_thread(server.start)
-
-        superuser = await ledger.server.connect()
-        assert await superuser.fetchval("SELECT count(*) FROM witness") == 0, "this crash takes nothing away"
-        await superuser.close()
+        await server.cut_the_power()
+        await assert_the_cut_took_something(ledger.server)
         stored = {event.event_id: event.position for event in await everything(tenant)}
         assert acknowledged.items() <= stored.items()

@@ -123,9 +123,7 @@ async def test_many_power_cuts_under_load_take_away_nothing_that_anybody_was_tol
     async with Load(acme, writers=24) as load:
         for _ in range(8):
             await load.more(200)
-            server.crash()
-            await eventually(server.is_vacant, 60)
-            await asyncio.to_thread(server.start)
+            await server.cut_the_power()
         await load.stop_and_check()
 
 

@@ -6,10 +6,19 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from ledger import Ledger, Tenant
 from projections.core import CORE
-from projections.following import Follower
+from projections.following import Follower, follower, session
 from projections.installed import Projections
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Followers look around more often than they do in earnest."""
+    monkeypatch.setattr(follower, "ROUND_SECONDS", 0.05)
+    monkeypatch.setattr(follower, "INSERTIONS_SECONDS", 0.1)
+    monkeypatch.setattr(session, "LOOK_SECONDS", 0.02)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from database_rows import busy_run, catch_up, started, update
-from followers import another_tenant, connections, following, until
+from followers import another_tenant, connections, following, hurry, until
 
 from ledger import Ledger, RecordedEvent, Settings, Tenant
 from ledger.errors import ProjectionStopped
@@ -27,9 +27,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "ROUND_SECONDS", 0.05)
-    monkeypatch.setattr(follower, "INSERTIONS_SECONDS", 0.1)
-    monkeypatch.setattr(session, "LOOK_SECONDS", 0.02)
+    hurry(monkeypatch)
 
 
 @dataclass(slots=True, eq=False)

@@ -11,12 +11,12 @@ from uuid import uuid4
 
 import pytest
 from database_rows import busy_run
-from followers import following, until
+from followers import following, hurry, until
 
 from ledger import Ledger, Settings, Tenant
 from ledger.errors import TenantNotFound
 from projections import verify
-from projections.following import follower, session
+from projections.following import follower
 from projections.following.leadership import Leadership, leaders
 
 
@@ -27,9 +27,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "ROUND_SECONDS", 0.05)
-    monkeypatch.setattr(follower, "INSERTIONS_SECONDS", 0.1)
-    monkeypatch.setattr(session, "LOOK_SECONDS", 0.02)
+    hurry(monkeypatch)
 
 
 # Leading

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from database_rows import catch_up, connected, started
-from followers import following
+from followers import following, hurry
 
 from ledger import Event, EventType, Ledger, Settings, Tenant
-from projections.following import follower, session
+from projections.following import session
 from projections.lost import mark_lost, overdue_attempts, seconds_to_next_overdue
 
 
@@ -18,9 +18,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "ROUND_SECONDS", 0.05)
-    monkeypatch.setattr(follower, "INSERTIONS_SECONDS", 0.1)
-    monkeypatch.setattr(session, "LOOK_SECONDS", 0.02)
+    hurry(monkeypatch)
 
 
 async def running(tenant: Tenant, seconds_ago: float, timeout_seconds: float | None, run: str) -> None:

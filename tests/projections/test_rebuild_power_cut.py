@@ -15,7 +15,6 @@ from ledger.store.tenant_database import Role
 from projections import rebuild, verify
 from projections.rebuilding import rebuild as rebuild_module
 from tests.faults.own_server import OwnServer, folder_of_its_own, own_server
-from tests.support.waiting import eventually
 
 LEFTOVERS = """SELECT count(*) FROM pg_class
                 WHERE relnamespace = 'projection'::regnamespace AND relname LIKE '$%'"""
@@ -37,12 +36,6 @@ async def projected(server: OwnServer) -> AsyncIterator[Tenant]:
             await busy_run(tenant, f"run-{number}")
         await catch_up(tenant)
         yield tenant
-
-
-async def cut_the_power(server: OwnServer) -> None:
-    server.crash()
-    await eventually(server.is_vacant, 60)
-    await asyncio.to_thread(server.start)
 
 
 async def assert_whole(tenant: Tenant, expected: dict[str, object]) -> None:
@@ -69,7 +62,7 @@ async def test_right_after_the_exchange_which_was_not_flushed_the_old_tables_ser
     server.hold_wal_writer()
 
     async def die(*_arguments: object) -> None:
-        await cut_the_power(server)
+        await server.cut_the_power()
 
     with monkeypatch.context() as patched:
         patched.setattr(rebuild_module, "drop_tables", die)
@@ -89,7 +82,7 @@ async def test_right_after_it_was_recorded_the_new_tables_serve(server: OwnServe
     before = await what_stands(projected)
     server.hold_wal_writer()
     report = await rebuild(projected, workers=0)
-    await cut_the_power(server)
+    await server.cut_the_power()
 
     compared = await verify(projected)
     assert {name: table.live_digest for name, table in compared.tables.items()} == report.digests
@@ -103,7 +96,7 @@ async def test_at_no_point_in_particular(server: OwnServer, projected: Tenant, t
         server.hold_wal_writer()
         task = asyncio.create_task(rebuild(projected, workers=0))
         await asyncio.sleep(chance.uniform(0, 0.35))
-        await cut_the_power(server)
+        await server.cut_the_power()
         (outcome,) = await asyncio.gather(task, return_exceptions=True)
         assert not isinstance(outcome, BaseException) or isinstance(outcome, StoreUnavailable), outcome
         await assert_whole(projected, before)
