@@ -7,12 +7,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-minio lint torture bench constraints clean
+.PHONY: help demo test test-minio test-oldest lint torture bench constraints clean
 
 help:
 	@echo "make demo     run the main job on embedded PostgreSQL and a folder of blobs"
 	@echo "make test     run the tests"
 	@echo "make test-minio  the blob store's tests against MINIO_ENDPOINT (default: docker compose's MinIO)"
+	@echo "make test-oldest  the tests with the oldest PostgreSQL and packages that daicho says it works with (needs npm)"
 	@echo "make lint     ruff, mypy --strict, import layers"
 	@echo "make torture  the long tests with kills and faults"
 	@echo "make bench    the benchmarks, as ratios to a peer and to the physical limit"
@@ -27,6 +28,11 @@ test: .venv/dev.stamp
 test-minio: .venv/dev.stamp
 	MINIO_ENDPOINT=$${MINIO_ENDPOINT:-localhost:9000} \
 		$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -k named_server tests/blobstore
+
+# Python is the one that is there: 3.11 shows most. tests/architecture is about tools, not about what users have.
+test-oldest: .venv-oldest/oldest.stamp
+	.venv-oldest/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal -m "not torture" \
+		--ignore tests/architecture
 
 torture: .venv/dev.stamp
 	$(BIN)/python -m pytest -m torture
@@ -49,11 +55,17 @@ bench: .venv/bench.stamp
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found; set PYTHON=/its/path"; exit 2; }
-	$(PYTHON) -m venv .venv
+.venv-oldest/oldest.stamp: constraints/oldest.txt pyproject.toml | .venv-oldest/bin/python
+	.venv-oldest/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	.venv-oldest/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
+	.venv-oldest/bin/python -m tests.servers.oldest_postgres
+	@touch $@
 
-# Renews the pins (UPGRADE=--upgrade raises them). Needs pip-tools; no index address is written.
+.venv/bin/python .venv-oldest/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none was found; set PYTHON=/its/path"; exit 2; }
+	$(PYTHON) -m venv $(@:/bin/python=)
+
+# Renews the pins (UPGRADE=--upgrade raises them). Needs pip-tools and uv; no index address is written.
 PIN := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
 	--no-emit-find-links --no-emit-trusted-host --no-emit-options $(UPGRADE) --no-emit-index-url
 constraints:
@@ -62,6 +74,9 @@ constraints:
 		-o constraints/dev.txt pyproject.toml constraints/build.in
 	$(PIN) --extra embedded --extra demo --extra bench -c constraints/run.txt \
 		-o constraints/bench.txt pyproject.toml constraints/build.in
+	uv pip compile --quiet --resolution lowest-direct --generate-hashes --no-header --no-annotate \
+		--extra embedded --extra demo --extra otel --extra zstd --extra parquet --extra test \
+		-o constraints/oldest.txt pyproject.toml constraints/build.in
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,7 +12,7 @@ from projections.audit import Point
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class PointType(click.ParamType[Point]):
+class PointType(click.ParamType):  # type: ignore[type-arg] # it takes one since click 8.4
     name = "point"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Point:

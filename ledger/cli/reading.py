@@ -14,7 +14,7 @@ from ledger.inspection import TenantStatus, statuses
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Duration(click.ParamType[float]):
+class Duration(click.ParamType):  # type: ignore[type-arg] # it takes one since click 8.4
     """`90s`, `15m`, `2h`, `1d`, in seconds."""
 
     name = "duration"

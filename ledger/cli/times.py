@@ -9,7 +9,7 @@ _AGE = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class AwareTime(click.ParamType[datetime]):
+class AwareTime(click.ParamType):  # type: ignore[type-arg] # it takes one since click 8.4
     """ISO 8601; without an offset it is in the reader's own zone."""
 
     name = "time"
