@@ -1,6 +1,7 @@
 """Fixtures every test may use. One PostgreSQL serves the whole run, all xdist workers included: it
 stops with its last user. Each test has a tenant, and so a database, of its own."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -44,6 +45,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def _remove_home() -> None:
     shutil.rmtree(os.environ.pop(HOME_VARIABLE), ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """A command that is called within the process configures them for good."""
+    loggers = [logging.getLogger(name) for name in ("ledger", "projections")]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagates) in zip(loggers, before, strict=True):
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+        logger.propagate = propagates
 
 
 @pytest.fixture(scope="session")

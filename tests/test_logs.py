@@ -2,11 +2,9 @@
 
 import io
 import json
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,20 +19,13 @@ log = get_logger("ledger.a_test")
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Calling it gives the lines logged so far, decoded. The loggers are as before afterwards."""
-    names = ("ledger", "projections")
-    before = [(logging.getLogger(name).handlers[:], logging.getLogger(name).level) for name in names]
+def lines(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Calling it gives the lines logged so far, decoded."""
     standard_error = io.StringIO()
     with monkeypatch.context() as redirected:
         redirected.setattr(sys, "stderr", standard_error)
         configure_logs("json", "info")
-    yield lambda: [json.loads(line) for line in standard_error.getvalue().splitlines()]
-    for name, (handlers, level) in zip(names, before, strict=True):
-        logger = logging.getLogger(name)
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
-        logger.propagate = True
+    return lambda: [json.loads(line) for line in standard_error.getvalue().splitlines()]
 
 
 def test_a_line_is_json_with_event_level_logger_and_time(lines: Any) -> None:

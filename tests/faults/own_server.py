@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import asyncpg
+
 from ledger.control.embedded import EmbeddedPostgres
 from ledger.control.embedded.layout import Layout
 from ledger.control.embedded.locks import LockFile
@@ -19,6 +21,7 @@ from tests.support.processes import children_of
 from tests.support.waiting import eventually, wait_until
 
 SECONDS_MAX = 60.0
+WAL_WRITER_WAITS_FOR = "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'walwriter'"
 
 
 class OwnServer:
@@ -65,12 +68,25 @@ class OwnServer:
         await eventually(self.is_vacant, SECONDS_MAX)
         await asyncio.to_thread(self.start)
 
-    def hold_wal_writer(self) -> None:
-        """From here on only those flush who ask for it."""
+    async def hold_wal_writer(self) -> None:
+        """From here on only those flush who ask for it. It is held where it waits for work: one that is
+        flushing has the lock that everybody's flush needs."""
+        writer = self._wal_writer()
+        connection = await asyncpg.connect(**self._claims[0].connect_kwargs("postgres"))
+        try:
+            while True:
+                os.kill(writer, signal.SIGSTOP)
+                if await connection.fetchval(WAL_WRITER_WAITS_FOR) == "WalWriterMain":
+                    return
+                os.kill(writer, signal.SIGCONT)
+                await asyncio.sleep(0.01)
+        finally:
+            await connection.close()
+
+    def _wal_writer(self) -> int:
         for child in children_of(self.postmaster):
             if b"walwriter" in Path(f"/proc/{child}/cmdline").read_bytes():
-                os.kill(child, signal.SIGSTOP)
-                return
+                return child
         raise AssertionError("there is no walwriter to hold")
 
     def close(self) -> None:

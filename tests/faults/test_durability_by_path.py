@@ -69,7 +69,7 @@ async def test_what_was_acknowledged_last_survives(server: OwnServer, append: Ap
     async with await Ledger.open(settings) as ledger, await Ledger.open(settings) as another:
         tenant, rival = await ledger.tenant("acme"), await another.tenant("acme")
         before = [(await tenant.emitter.emit(fact(tenant, n=n))).position for n in range(2)]
-        server.hold_wal_writer()
+        await server.hold_wal_writer()
         acknowledged = await append(tenant, rival)
         await write_as_a_witness(ledger.server)
         await server.cut_the_power()

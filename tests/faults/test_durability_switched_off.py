@@ -55,7 +55,7 @@ async def test_every_acknowledged_event_survives_the_crash_though_the_client_gav
     async with await Ledger.open(settings) as ledger, await Ledger.open(settings) as another:
         tenant, rival = await ledger.tenant("acme"), await another.tenant("acme")
         await asyncio.gather(tenant.emitter.emit(fact(tenant)), rival.emitter.emit(fact(rival)))
-        server.hold_wal_writer()
+        await server.hold_wal_writer()
         acknowledged = await acknowledged_by(tenant, rival)
         await write_as_a_witness(ledger.server)
         await server.cut_the_power()

@@ -59,7 +59,7 @@ async def test_right_after_the_exchange_which_was_not_flushed_the_old_tables_ser
     server: OwnServer, projected: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, head = await what_stands(projected), await projected.store.head()
-    server.hold_wal_writer()
+    await server.hold_wal_writer()
 
     async def die(*_arguments: object) -> None:
         await server.cut_the_power()
@@ -80,7 +80,7 @@ def never(*_arguments: object) -> None:
 
 async def test_right_after_it_was_recorded_the_new_tables_serve(server: OwnServer, projected: Tenant) -> None:
     before = await what_stands(projected)
-    server.hold_wal_writer()
+    await server.hold_wal_writer()
     report = await rebuild(projected, workers=0)
     await server.cut_the_power()
 
@@ -93,7 +93,7 @@ async def test_right_after_it_was_recorded_the_new_tables_serve(server: OwnServe
 async def test_at_no_point_in_particular(server: OwnServer, projected: Tenant, times: int) -> None:
     before, chance = await what_stands(projected), random.Random(20261126)
     for _ in range(times):
-        server.hold_wal_writer()
+        await server.hold_wal_writer()
         task = asyncio.create_task(rebuild(projected, workers=0))
         await asyncio.sleep(chance.uniform(0, 0.35))
         await server.cut_the_power()

@@ -22,6 +22,8 @@ from projections.core import Core
 from projections.fold import RunState
 from projections.workers import ranges, ranges_of, spans_of
 from projections.workers.reading import streams_of_span
+from tests.support.processes import children_of
+from tests.support.waiting import eventually
 
 RUNS = 30
 ROOT = Path(__file__).parents[2]
@@ -143,12 +145,21 @@ def test_a_worker_imports_nothing_that_it_does_not_use() -> None:
         assert imported.isdisjoint({"sqlalchemy", "minio", "structlog", "rich", "alembic", "ledger.tenant"})
 
 
+def workers_of_this_process() -> list[int]:
+    return [
+        child
+        for child in children_of(os.getpid())
+        if b"projections.workers" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
 async def test_a_rebuild_that_is_cancelled_takes_its_workers_with_it(projected: Tenant) -> None:
     task = asyncio.create_task(rebuild(projected, workers=2))
-    await asyncio.sleep(0.3)
+    await eventually(workers_of_this_process)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await eventually(lambda: not workers_of_this_process())
     assert (await rebuild(projected)).events == 8 * RUNS
 
 

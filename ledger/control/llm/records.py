@@ -87,8 +87,9 @@ def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
 Line = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 PricePerMillion = Annotated[
     Decimal,
-    BeforeValidator(_exact),
+    # Right behind the type: with a validator in between, some releases of pydantic count 1e12 as one digit.
     Field(ge=0, max_digits=18, decimal_places=6, allow_inf_nan=False),
+    BeforeValidator(_exact),
     AfterValidator(shortened),
 ]
 Capability = Annotated[str, AfterValidator(_capability)]
