@@ -14,6 +14,7 @@ import pytest
 
 from ledger import Ledger, Settings, Tenant
 from ledger.control.embedded import EmbeddedPostgres
+from tests.support.command_line import CommandLine
 
 HOME_VARIABLE = "DAICHO_TEST_HOME"
 NAMED_SERVER = "DAICHO_TEST_S3_SERVER"
@@ -80,6 +81,11 @@ def postgres(home: Path) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 def settings(home: Path, postgres: EmbeddedPostgres) -> Settings:
     return Settings(home=home)
+
+
+@pytest.fixture
+def daicho(settings: Settings) -> CommandLine:
+    return CommandLine(settings.home)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ That take a path, a digest or a prefix: artifacts put, get and exists, the blob 
 store's making.
 """
 
-import asyncio
 import itertools
 import re
 from collections.abc import Awaitable, Callable
@@ -17,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from pydantic import ValidationError
 
 from blobstore.errors import BlobNotFound, BlobStoreMisconfigured, InvalidDigest
-from ledger import ArtifactRef, DaichoError, Event, ExecutionContext, Ledger, Settings, Tenant
-from ledger.cli import main
+from ledger import ArtifactRef, DaichoError, Event, ExecutionContext, Ledger, Tenant
 from ledger.contract.names import name_problem, tenant_id_problem
 from ledger.errors import (
     InvalidArtifactPath,
@@ -37,6 +34,7 @@ from ledger.errors import (
 )
 from ledger.lifecycle import delete_tenant, export_tenant, move_tenant
 from projections.audit import AuditQueries
+from tests.support.command_line import CommandLine
 
 VICTIM = "victim"
 
@@ -294,11 +292,10 @@ async def test_a_blob_store_names_its_own_objects_alone(
     ids=["some", "all"],
 )
 async def test_at_the_command_line_it_is_one_paragraph_and_exit_code_2(
-    settings: Settings, victim: Tenant, texts: list[str]
+    daicho: CommandLine, victim: Tenant, texts: list[str]
 ) -> None:
-    runner = CliRunner(env={"DAICHO_HOME": str(settings.home)})
     for text in texts:
-        done = await asyncio.to_thread(runner.invoke, main, ["tail", "-t", text], catch_exceptions=False)
+        done = await daicho.result("tail", "-t", text)
         assert done.exit_code == 2, (ascii(text), done.output)
         assert "Traceback" not in done.output
         assert "secret-run" not in done.output

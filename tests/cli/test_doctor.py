@@ -3,14 +3,13 @@
 import json
 
 import pytest
-from click.testing import CliRunner
 
-from ledger import Event, Ledger, Settings, Tenant
-from ledger.cli import main
+from ledger import Event, Ledger, Tenant
 from ledger.control import guards
 from ledger.control.guards import Finding, inspect_server, inspect_tenant
 from ledger.control.guards_expected import EXECUTORS, routines
 from ledger.store.tenant_database import Role
+from tests.support.command_line import CommandLine
 
 # What somebody did as a superuser -> the guard that is missing and a word of what is said of it.
 DISARMED: dict[str, tuple[str, str]] = {
@@ -245,44 +244,33 @@ def test_every_function_with_its_owners_rights_has_its_search_path_pinned() -> N
     assert made.keys() >= EXECUTORS.keys()
 
 
-@pytest.fixture
-def daicho(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    monkeypatch.setenv("DAICHO_HOME", str(settings.home))
-    return CliRunner()
-
-
-async def _invoke(runner: CliRunner, *words: str) -> tuple[int, str]:
-    import asyncio
-
-    done = await asyncio.to_thread(runner.invoke, main, list(words), catch_exceptions=False)
-    return done.exit_code, done.output
-
-
 async def test_the_command_says_what_is_wrong_and_exits_with_1(
-    ledger: Ledger, tenant: Tenant, daicho: CliRunner
+    ledger: Ledger, tenant: Tenant, daicho: CommandLine
 ) -> None:
-    code, output = await _invoke(daicho, "doctor", "-t", tenant.tenant_id)
+    code, output = await daicho("doctor", "-t", tenant.tenant_id)
     assert (code, "every guard is up" in output) == (0, True)
 
     await _disarm(ledger, tenant, "ALTER TABLE ledger.events DISABLE TRIGGER immutable")
 
-    code, output = await _invoke(daicho, "doctor", "-t", tenant.tenant_id)
+    code, output = await daicho("doctor", "-t", tenant.tenant_id)
     assert code == 1
     assert "trigger events.immutable: is disabled" in output
     assert "ALTER TABLE ledger.events ENABLE ALWAYS TRIGGER immutable" in output
     assert "Nothing was changed" in output
-    code, output = await _invoke(daicho, "doctor", "-t", tenant.tenant_id, "--json")
+    code, output = await daicho("doctor", "-t", tenant.tenant_id, "--json")
     report = json.loads(output)
     assert (code, report["ok"], report["tenants"]) == (1, False, [tenant.tenant_id])
     assert [finding["guard"] for finding in report["findings"]] == ["trigger events.immutable"]
 
 
-async def test_without_a_tenant_all_are_looked_at(daicho: CliRunner, ledger: Ledger, tenant: Tenant) -> None:
+async def test_without_a_tenant_all_are_looked_at(
+    daicho: CommandLine, ledger: Ledger, tenant: Tenant
+) -> None:
     other = f"{tenant.tenant_id}-gone"
     database = await ledger.tenants.create_tenant_db(other, "Gone")
     connection = await ledger.server.connect()
     await connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
-    code, output = await _invoke(daicho, "doctor", "--json")
+    code, output = await daicho("doctor", "--json")
     await connection.execute("DELETE FROM control.tenants WHERE tenant_id = $1", other)
     await connection.close()
     report = json.loads(output)
@@ -292,7 +280,7 @@ async def test_without_a_tenant_all_are_looked_at(daicho: CliRunner, ledger: Led
     assert [f for f in report["findings"] if f["tenant_id"] == tenant.tenant_id] == []
 
 
-async def test_an_unknown_tenant_is_wrong_usage(daicho: CliRunner, ledger: Ledger) -> None:
-    code, output = await _invoke(daicho, "doctor", "-t", "nobody")
+async def test_an_unknown_tenant_is_wrong_usage(daicho: CommandLine, ledger: Ledger) -> None:
+    code, output = await daicho("doctor", "-t", "nobody")
     assert code == 2
     assert "There is no tenant 'nobody'" in output

@@ -1,32 +1,24 @@
 """`daicho emit`: what is recorded is printed, and what cannot be recorded is told with its line, before any
 line is sent."""
 
-import asyncio
 import json
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from ledger import Settings, Tenant
-from ledger.cli import main
+from ledger import Tenant
+from tests.support.command_line import CommandLine
 
 GOOD = '{"event_type": "run.succeeded", "run_id": "r-1"}'
 
 
-@pytest.fixture
-def daicho(settings: Settings, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    monkeypatch.setenv("DAICHO_HOME", str(settings.home))
-    monkeypatch.setenv("DAICHO_TENANT", tenant.tenant_id)
-    return CliRunner()
+async def emit(daicho: CommandLine, tenant: Tenant, *lines: str) -> Result:
+    return await daicho.result("emit", "-t", tenant.tenant_id, given="\n".join(lines).encode())
 
 
-async def emit(daicho: CliRunner, *lines: str) -> Result:
-    return await asyncio.to_thread(daicho.invoke, main, ["emit"], input="\n".join(lines))
-
-
-async def test_each_event_is_printed_as_it_was_recorded(daicho: CliRunner, tenant: Tenant) -> None:
+async def test_each_event_is_printed_as_it_was_recorded(daicho: CommandLine, tenant: Tenant) -> None:
     again = '{"event_type": "run.succeeded", "run_id": "r-2", "event_id": "%s"}' % ("6" * 32)
-    done = await emit(daicho, GOOD, "", again, again)
+    done = await emit(daicho, tenant, GOOD, "", again, again)
     assert done.exit_code == 0
     printed = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["position"] for line in printed] == [1, 2, 2], "the same id is recorded once"
@@ -54,9 +46,9 @@ async def test_each_event_is_printed_as_it_was_recorded(daicho: CliRunner, tenan
     ],
 )
 async def test_a_line_that_cannot_be_recorded_is_told_before_any_is_sent(
-    daicho: CliRunner, tenant: Tenant, line: str, said: str
+    daicho: CommandLine, tenant: Tenant, line: str, said: str
 ) -> None:
-    done = await emit(daicho, GOOD, line)
+    done = await emit(daicho, tenant, GOOD, line)
     assert done.exit_code == 2
     told = " ".join(done.output.split())
     assert said in told

@@ -8,12 +8,10 @@ from uuid import uuid4
 
 import pytest
 from alembic import command
-from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.engine import Connection as SqlConnection
 
 from ledger import Event, Ledger, Settings, Tenant
-from ledger.cli import main
 from ledger.control.catalogue import Catalogue
 from ledger.control.guards import inspect_tenant
 from ledger.control.migrating import Migration
@@ -33,6 +31,7 @@ from ledger.store.server import Connection, DatabaseServer
 from ledger.store.tenant_database import Role, TenantDatabase
 from projections import verify
 from tests.faults.own_server import folder_of_its_own
+from tests.support.command_line import CommandLine
 from tests.support.events import assert_gapless, everything, fact
 
 HEAD = head_revision("tenant")
@@ -97,14 +96,14 @@ async def test_a_failing_tenant_stops_it_or_not_and_run_again_it_goes_on(own_led
         assert {done.tenant_id for done in all_ if done.error} == {"c"}
         assert set((await revisions(own_ledger)).values()) == {HEAD, "9999"}
 
-    runner = CliRunner(env={"DAICHO_HOME": str(own_ledger.settings.home)})
-    code, output = await invoke(runner, "migrate", "--keep-going")
+    daicho = CommandLine(own_ledger.settings.home)
+    code, output = await daicho("migrate", "--keep-going")
     assert (code, "5 of 6 tenants migrated, 1 failed" in output) == (2, True)
     assert "Install the daicho that migrated it" in output
     await set_revision(own_ledger, "c", OLDER)
-    code, output = await invoke(runner, "migrate", "--json")
-    told = [json.loads(line) for line in output.splitlines()]
-    assert (code, {row["tenant_id"] for row in told}) == (0, set("abcdef"))
+    done = await daicho.result("migrate", "--json")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.exit_code, {row["tenant_id"] for row in told}) == (0, set("abcdef"))
     recorded = {record.tenant_id: record.schema_revision for record in await own_ledger.tenants.list()}
     assert set(recorded.values()) == {HEAD}
 
@@ -112,13 +111,6 @@ async def test_a_failing_tenant_stops_it_or_not_and_run_again_it_goes_on(own_led
     templates = await superuser.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'daicho%template%'")
     assert [row["datname"] for row in templates] == [template_name()]
     await superuser.close()
-
-
-async def invoke(runner: CliRunner, *words: str) -> tuple[int, str]:
-    import asyncio
-
-    done = await asyncio.to_thread(runner.invoke, main, list(words), catch_exceptions=False)
-    return done.exit_code, done.output
 
 
 async def test_this_code_works_with_a_tenant_of_the_revision_before(

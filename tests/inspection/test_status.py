@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from ledger import Event, Ledger, Settings
-from ledger.cli import main
 from ledger.control.embedded import EmbeddedPostgres
 from ledger.inspection import statuses
 from tests.faults.own_server import folder_of_its_own
 from tests.lifecycle.conftest import fill, new_id
+from tests.support.command_line import CommandLine
 
 
 @pytest.fixture(scope="module")
@@ -24,18 +23,12 @@ def own_settings() -> Iterator[Settings]:
 
 
 @pytest.fixture
-def daicho(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    monkeypatch.setenv("DAICHO_HOME", str(own_settings.home))
-    return CliRunner()
+def daicho(own_settings: Settings) -> CommandLine:
+    return CommandLine(own_settings.home)
 
 
-async def call(runner: CliRunner, *words: str) -> tuple[int, str]:
-    done = await asyncio.to_thread(runner.invoke, main, list(words), catch_exceptions=False)
-    return done.exit_code, done.output
-
-
-async def status_of(runner: CliRunner, tenant_id: str, *words: str) -> tuple[int, dict[str, Any]]:
-    code, said = await call(runner, "status", "--json", *words)
+async def status_of(daicho: CommandLine, tenant_id: str, *words: str) -> tuple[int, dict[str, Any]]:
+    code, said = await daicho("status", "--json", *words)
     return code, next(each for each in json.loads(said) if each["tenant_id"] == tenant_id)
 
 
@@ -45,7 +38,7 @@ async def made(ledger: Ledger) -> str:
     return tenant_id
 
 
-async def test_it_tells_how_every_tenant_stands(own_settings: Settings, daicho: CliRunner) -> None:
+async def test_it_tells_how_every_tenant_stands(own_settings: Settings, daicho: CommandLine) -> None:
     async with await Ledger.open(own_settings) as ledger:
         ours, suspended = await made(ledger), await made(ledger)
         tenant = await ledger.tenant(ours)
@@ -68,12 +61,12 @@ async def test_it_tells_how_every_tenant_stands(own_settings: Settings, daicho: 
     assert said["database_bytes"] > 2**20
     assert said["schema_revision"] == (await status_of(daicho, suspended))[1]["schema_revision"]
     assert (await status_of(daicho, suspended))[1]["status"] == "suspended"
-    code, text = await call(daicho, "status")
+    code, text = await daicho("status")
     assert (code, ours in text, suspended in text) == (0, True, True)
 
 
 async def test_an_open_run_that_is_silent_is_stuck_where_that_is_asked(
-    own_settings: Settings, daicho: CliRunner
+    own_settings: Settings, daicho: CommandLine
 ) -> None:
     async with await Ledger.open(own_settings) as ledger:
         ours = await made(ledger)
@@ -91,13 +84,13 @@ async def test_an_open_run_that_is_silent_is_stuck_where_that_is_asked(
     code, said = await status_of(daicho, ours, "--stuck-over", "1s")
     assert code == 1
     assert [run["run_id"] for run in said["stuck_runs"]] == ["silent"]
-    code, text = await call(daicho, "status", "--stuck-over", "1s")
+    code, text = await daicho("status", "--stuck-over", "1s")
     assert f"daicho timeline silent -t {ours}" in " ".join(text.split())
-    assert (await call(daicho, "status", "--stuck-over", "soon"))[0] == 2
+    assert (await daicho("status", "--stuck-over", "soon"))[0] == 2
 
 
 async def test_what_was_interrupted_and_what_cannot_be_asked_is_told(
-    own_settings: Settings, daicho: CliRunner
+    own_settings: Settings, daicho: CommandLine
 ) -> None:
     async with await Ledger.open(own_settings) as ledger:
         half_made, gone, moving = [await made(ledger) for _ in range(3)]
@@ -116,7 +109,7 @@ async def test_what_was_interrupted_and_what_cannot_be_asked_is_told(
             assert "making was interrupted" in found[half_made].problems[0].what
             assert "could not be asked" in found[gone].problems[0].what
             assert "move is at the step copying" in found[moving].problems[0].what
-            code, text = await call(daicho, "status")
+            code, text = await daicho("status")
             assert code == 1
             assert f"daicho tenant move {moving}" in " ".join(text.split())
         finally:

@@ -1,30 +1,21 @@
 """`daicho tenant`: what is said, and the exit codes."""
 
-import asyncio
 import json
 from pathlib import Path
 
-import pytest
-from click.testing import CliRunner
-
-from ledger import Ledger, Settings, Tenant
-from ledger.cli import main
+from ledger import Ledger, Tenant
 from tests.lifecycle.conftest import new_id
+from tests.support.command_line import CommandLine
 
 
-@pytest.fixture
-def daicho(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    monkeypatch.setenv("DAICHO_HOME", str(settings.home))
-    return CliRunner()
-
-
-async def call(runner: CliRunner, *words: str) -> tuple[int, str]:
-    done = await asyncio.to_thread(runner.invoke, main, list(words), catch_exceptions=False)
-    return done.exit_code, " ".join(done.output.split())
+async def call(daicho: CommandLine, *words: str) -> tuple[int, str]:
+    """What is said comes without its line breaks."""
+    code, said = await daicho(*words)
+    return code, " ".join(said.split())
 
 
 async def test_a_tenant_is_exported_imported_and_deleted(
-    daicho: CliRunner, filled: Tenant, archive: Path
+    daicho: CommandLine, filled: Tenant, archive: Path
 ) -> None:
     ours, new = filled.tenant_id, new_id()
     assert (await call(daicho, "tenant", "delete", ours))[0] == 2
@@ -46,7 +37,7 @@ async def test_a_tenant_is_exported_imported_and_deleted(
     assert (await call(daicho, "timeline", "run-1", "-t", ours))[0] == 2
 
 
-async def test_a_suspended_tenant_is_read_and_not_written(daicho: CliRunner, filled: Tenant) -> None:
+async def test_a_suspended_tenant_is_read_and_not_written(daicho: CommandLine, filled: Tenant) -> None:
     ours = filled.tenant_id
     assert (await call(daicho, "tenant", "suspend", ours, "--reason", "unpaid"))[0] == 0
     assert (await call(daicho, "timeline", "run-1", "-t", ours))[0] == 0
@@ -55,7 +46,7 @@ async def test_a_suspended_tenant_is_read_and_not_written(daicho: CliRunner, fil
     assert (await call(daicho, "tenant", "resume", ours))[0] == 0
 
 
-async def test_a_move_names_where_to(daicho: CliRunner, tenant: Tenant) -> None:
+async def test_a_move_names_where_to(daicho: CommandLine, tenant: Tenant) -> None:
     assert (await call(daicho, "tenant", "move", tenant.tenant_id))[0] == 2
     assert (await call(daicho, "tenant", "move", tenant.tenant_id, "--to", "nowhere"))[0] == 2
     code, said = await call(daicho, "tenant", "move", tenant.tenant_id, "--to", "control")
@@ -63,12 +54,14 @@ async def test_a_move_names_where_to(daicho: CliRunner, tenant: Tenant) -> None:
     assert (await call(daicho, "tenant", "move", tenant.tenant_id, "--cancel"))[0] == 2
 
 
-async def test_a_file_that_is_no_archive_is_refused(daicho: CliRunner, ledger: Ledger, archive: Path) -> None:
+async def test_a_file_that_is_no_archive_is_refused(
+    daicho: CommandLine, ledger: Ledger, archive: Path
+) -> None:
     archive.write_text("a letter")
     code, said = await call(daicho, "tenant", "import", str(archive), "--as", new_id())
     assert (code, "cannot be read as an archive" in said) == (2, True)
 
 
-async def test_a_tenant_is_renamed(daicho: CliRunner, tenant: Tenant) -> None:
+async def test_a_tenant_is_renamed(daicho: CommandLine, tenant: Tenant) -> None:
     code, said = await call(daicho, "tenant", "rename", tenant.tenant_id, "Nova")
     assert (code, said) == (0, f"Tenant {tenant.tenant_id} is called Nova")

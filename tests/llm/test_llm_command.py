@@ -1,27 +1,22 @@
 """daicho llm: the catalogue on the command line, its answers for people and for machines."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
 import pytest
-from click.testing import CliRunner
 
-from ledger import Settings
-from ledger.cli import main
+from tests.support.command_line import CommandLine
 
 Call = Callable[[str], Awaitable[tuple[int, str]]]
 
 
 @pytest.fixture
-def call(settings: Settings, own: str, monkeypatch: pytest.MonkeyPatch) -> Call:
+def call(daicho: CommandLine, own: str) -> Call:
     """Runs `daicho llm …`; `@` begins names of this test's own."""
-    monkeypatch.setenv("DAICHO_HOME", str(settings.home))
 
     async def _call(line: str) -> tuple[int, str]:
         words = ["llm", *(f"{own}-{word[1:]}" if word.startswith("@") else word for word in line.split())]
-        done = await asyncio.to_thread(CliRunner().invoke, main, words, catch_exceptions=False)
-        return done.exit_code, done.output
+        return await daicho(*words)
 
     return _call
 

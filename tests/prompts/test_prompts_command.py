@@ -1,27 +1,21 @@
 """daicho prompts: packs from folders of Markdown files."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from ledger import Settings, Tenant
-from ledger.cli import main
+from ledger import Tenant
+from tests.support.command_line import CommandLine
 
 Call = Callable[..., Awaitable[tuple[int, str]]]
 
 
 @pytest.fixture
-def call(settings: Settings, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Call:
-    monkeypatch.setenv("DAICHO_HOME", str(settings.home))
-
+def call(daicho: CommandLine, tenant: Tenant) -> Call:
     async def _call(*words: str) -> tuple[int, str]:
-        line = ["prompts", *words, "-t", tenant.tenant_id]
-        done = await asyncio.to_thread(CliRunner().invoke, main, line, catch_exceptions=False)
-        return done.exit_code, done.output
+        return await daicho("prompts", *words, "-t", tenant.tenant_id)
 
     return _call
 
