@@ -30,7 +30,6 @@ class Encoder(Protocol):
 
 
 _ENCODERS: dict[str, Callable[[BinaryIO, str], Encoder]] = {
-    "jsonl": JsonLines,
     "csv": Csv,
     "parquet": Parquet,
     "cloudevents": CloudEvents,
@@ -68,8 +67,14 @@ async def export_events(
     if format == "openlineage":
         count = await _export_lineage(tenant, file, wanted, progress)
     else:
-        count = await _export_rows(tenant, _ENCODERS[format](file, tenant.tenant_id), wanted, progress)
+        count = await _export_rows(tenant, _encoder(format, file, tenant.tenant_id, upto), wanted, progress)
     return Exported(format, count, after, upto, run_id)
+
+
+def _encoder(format: Format, file: BinaryIO, tenant_id: str, upto: int) -> Encoder:
+    if format == "jsonl":
+        return JsonLines(file, tenant_id, upto)
+    return _ENCODERS[format](file, tenant_id)
 
 
 async def _export_rows(tenant: Tenant, encoder: Encoder, wanted: Selection, progress: Progress) -> int:

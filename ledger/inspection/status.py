@@ -163,4 +163,9 @@ def _of_projections(found: Sequence[Standing]) -> list[Problem]:
 def _unfinished(tenant_id: str, operation: Mapping[str, Any]) -> Problem:
     at: datetime = operation["updated_at"]
     what = f"{operation['kind']} is at the step {operation['step']} since {at:%Y-%m-%d %H:%M} UTC"
-    return Problem(what, f"where nobody is at it: daicho tenant {operation['kind']} {tenant_id}, again")
+    again = f"daicho tenant {operation['kind']} {tenant_id}, again"
+    if (
+        operation["kind"] == "import"
+    ):  # `daicho import` or `daicho tenant import`, of a file that nobody noted
+        again = f"the import --as {tenant_id}, again, or daicho tenant delete {tenant_id} --yes"
+    return Problem(what, f"where nobody is at it: {again}")
