@@ -3,8 +3,6 @@
 import csv
 import io
 import sys
-import tracemalloc
-from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -163,43 +161,6 @@ async def test_what_is_recorded_while_an_export_runs_is_not_in_it(
     monkeypatch.setattr(exporting, "pages", pages)
     lines = (await exported(filled, "jsonl")).splitlines()
     assert [orjson.loads(line)["position"] for line in lines] == list(range(1, head + 1))
-
-
-class Nowhere(io.RawIOBase):
-    """Keeps nothing of what is written to it."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        return len(data)
-
-
-@pytest.mark.parametrize("format", [format for format in FORMATS if format != "openlineage"])
-async def test_an_export_holds_a_page_in_memory_however_long_the_log(
-    tenant: Tenant, format: Format, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows, "PAGE_EVENTS", 50)
-    monkeypatch.setattr(tabular, "ROW_GROUP_EVENTS", 50)
-
-    async def peak_of(count: int, new: Callable[[int], Event]) -> int:
-        await tenant.emitter.emit_many([new(number) for number in range(count)])
-        await export_events(tenant, Nowhere(), format)  # what is loaded once is loaded
-        tracemalloc.start()
-        try:
-            await export_events(tenant, Nowhere(), format)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-
-    def new(number: int) -> Event:
-        text = sha256(str(number).encode()).hexdigest() * 150
-        return Event(
-            event_type="run.cancelled", run_id="r", tenant_id=tenant.tenant_id, payload={"reason": text}
-        )
-
-    short = await peak_of(100, new)
-    assert await peak_of(900, new) < 2 * short
 
 
 async def test_without_pyarrow_there_is_no_parquet(filled: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
