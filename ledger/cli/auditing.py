@@ -21,6 +21,7 @@ from ledger.cli.running import (
     print_json_line,
     runs_async,
     tenant_option,
+    without_async,
 )
 from projections.audit import ANSWERS, AuditQueries, Point, TimelineEntry, schema_of
 from projections.audit.lineage import Direction
@@ -248,6 +249,7 @@ async def lineage(
 
 @click.command()
 @click.argument("name", metavar="[ANSWER]", required=False, type=click.Choice(list(ANSWERS)))
+@without_async
 def schema(name: str | None) -> None:
     """Print the JSON Schema of what a command answers with --json; without ANSWER, of all of them."""
     print_json(schema_of(name) if name else {each: schema_of(each) for each in ANSWERS})

@@ -68,6 +68,11 @@ class RunTraces:
         state.fold(event)
 
 
+def facet_schemas() -> list[str]:
+    """The address of each facet's schema."""
+    return list(_SCHEMAS.values())
+
+
 def run_events(tenant_id: str, trace: RunTrace) -> list[Told]:
     """Of one run and its attempts, in order of position; of a reserved stream none."""
     run = trace.state.run

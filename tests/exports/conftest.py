@@ -16,18 +16,20 @@ class Counter(Aggregate):
         pass
 
 
+def count_once(env: dict[str, str]) -> None:
+    """Two events of an application: that there is a counter, and that it counted."""
+    application = Application[object](env=env)
+    counter = Counter()
+    counter.count()
+    application.save(counter)
+    application.close()
+
+
 @pytest.fixture
 async def filled(tenant: Tenant) -> Tenant:
     await fill(tenant)
     async with tenant.run("Übung 2", prompt_pack="mock_pack") as run, run.step("s") as step:
         await step.put(b"a body", "a.txt")
 
-    def work(env: dict[str, str]) -> None:
-        application = Application[object](env=env)
-        counter = Counter()
-        counter.count()
-        application.save(counter)
-        application.close()
-
-    await asyncio.to_thread(work, tenant.application_env())
+    await asyncio.to_thread(count_once, tenant.application_env())
     return tenant

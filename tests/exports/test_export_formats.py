@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from cloudevents.core.v1.event import CloudEvent
 from pyarrow import parquet
 
 from ledger import Event, EventType, RecordedEvent, Tenant
-from ledger.errors import ExtraMissing, PositionNotReached, RunNotFound
+from ledger.errors import ExtraMissing, InvalidPoint, PositionNotReached, RunNotFound
 from ledger.exports import FORMATS, Exported, Format, export_events, exporting, rows, tabular
+from ledger.exports.openlineage import facet_schemas
 from projections.audit import Point
+from tests.exports.openlineage_schema import facets, problems
 from tests.lifecycle.conftest import SECRET
 
 
@@ -125,6 +127,15 @@ async def test_cloud_events_are_read_by_the_sdk(filled: Tenant) -> None:
             assert told.get_data() == (event.payload if is_own else event.data)
 
 
+async def test_open_lineage_is_as_its_specification_wants_it(filled: Tenant) -> None:
+    events = [orjson.loads(line) for line in (await exported(filled, "openlineage")).splitlines()]
+    assert [problem for event in events for problem in problems(event)] == []
+    assert {facet["_schemaURL"] for event in events for facet in facets(event)} >= set(facet_schemas()[1:])
+    outline = f"storage/{filled.tenant_id}/run-1/outline/outline.json"
+    [made] = [event for event in events if outline in {dataset["name"] for dataset in event["outputs"]}]
+    assert (made["eventType"], made["job"]["name"]) == ("COMPLETE", "run.outline")
+
+
 @pytest.mark.parametrize("format", FORMATS)
 async def test_an_export_of_a_run_a_range_and_nothing(filled: Tenant, format: Format) -> None:
     async def done(**wanted: Any) -> Exported:
@@ -134,7 +145,10 @@ async def test_an_export_of_a_run_a_range_and_nothing(filled: Tenant, format: Fo
     of_run = [event.position for event in events if event.run_id == "run-1"]
     assert (await done()).upto == events[-1].position
     assert (await done(run_id="run-1", until=Point(version=1))).upto == of_run[0]
-    assert (await done(since=events[-1].recorded_at, until=events[0].recorded_at)).events == 0
+    tick = timedelta(microseconds=1)
+    assert (await done(until=events[0].recorded_at - tick)).events == 0
+    with pytest.raises(InvalidPoint, match="which is before that"):
+        await done(since=events[-1].recorded_at, until=events[0].recorded_at)
     with pytest.raises(RunNotFound, match="run-1"):
         await done(run_id="run-2")
     with pytest.raises(PositionNotReached):
