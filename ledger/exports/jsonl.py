@@ -23,8 +23,9 @@ from uuid import UUID
 import orjson
 
 from ledger.contract.names import TenantId, shown
+from ledger.contract.times import rfc3339
 from ledger.errors import ArchiveDamaged
-from ledger.exports.rows import StoredEvent, said, utc
+from ledger.exports.rows import StoredEvent, said
 from ledger.store.codec import PAYLOAD_BYTES_MAX
 
 _KEYS = {
@@ -59,7 +60,7 @@ class Line(NamedTuple):
 
 def line(tenant_id: str, event: StoredEvent, upto: int) -> bytes:
     told = said(tenant_id, event)
-    told["timestamp"], told["recorded_at"] = utc(event.occurred_at), utc(event.recorded_at)
+    told["timestamp"], told["recorded_at"] = rfc3339(event.occurred_at), rfc3339(event.recorded_at)
     told["upto"] = upto
     told["salt"] = None if event.salt is None else event.salt.hex()
     told["payload_commitment"] = event.payload_commitment.hex()

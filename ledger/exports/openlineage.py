@@ -16,7 +16,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from ledger.contract.events import EventType, RecordedEvent
-from ledger.exports.rows import utc
+from ledger.contract.times import rfc3339
 from projections.fold import RunState, fold
 from projections.rows import ArtifactRow, AttemptRow, RunRow
 
@@ -144,7 +144,7 @@ def _event(
 ) -> dict[str, Any]:
     return {
         "eventType": kind,
-        "eventTime": utc(at),
+        "eventTime": rfc3339(at),
         "run": {"runId": run_uuid, "facets": facets},
         "job": job,
         "inputs": inputs,

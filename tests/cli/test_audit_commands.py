@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 
 from ledger import Event, Settings, Tenant
 from ledger.cli import main
-from projections.audit import ANSWERS, Answer, AuditQueries, Point, schema_of
+from ledger.cli.forms import FORMS
+from projections.audit import Answer, AuditQueries, Point, schema_of
 
 Asked = Callable[[AuditQueries], Awaitable[Answer]]
 
@@ -191,7 +192,7 @@ async def test_what_is_wrong_is_told_with_what_is_like_it(
 async def test_schemas_are_printed_one_or_all(daicho: CliRunner) -> None:
     code, output = await _run(daicho, "schema")
     everything: dict[str, Any] = json.loads(output)
-    assert (code, everything.keys()) == (0, ANSWERS.keys())
+    assert (code, everything.keys()) == (0, FORMS.keys())
     for name, schema in everything.items():
         Draft202012Validator.check_schema(schema)
         assert json.loads((await _run(daicho, "schema", name))[1]) == schema
