@@ -81,7 +81,7 @@ async def _write(path: Path, database: TenantDatabase, upto: int, progress: Prog
             new = [event for event in events if event.position > head]  # the others were before a kill
             if new:
                 await write_events(owner, new)
-                progress("events", new[-1].position, upto)
+                progress("importing", new[-1].position, upto)
         await require_whole(owner, f"the file {path}")
     finally:
         await owner.close()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Any
 
 from ledger.composition import Ledger
@@ -161,8 +160,7 @@ def _of_projections(found: Sequence[Standing]) -> list[Problem]:
 
 
 def _unfinished(tenant_id: str, operation: Mapping[str, Any]) -> Problem:
-    at: datetime = operation["updated_at"]
-    what = f"{operation['kind']} is at the step {operation['step']} since {at:%Y-%m-%d %H:%M} UTC"
+    what = f"{operation['kind']} is at the step {operation['step']}"
     again = f"daicho tenant {operation['kind']} {tenant_id}, again"
     if (
         operation["kind"] == "import"
