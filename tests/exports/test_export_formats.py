@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+from base64 import b64decode
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from pyarrow import parquet
 from ledger import Event, EventType, RecordedEvent, Tenant
 from ledger.errors import ExtraMissing, InvalidPoint, PositionNotReached, RunNotFound
 from ledger.exports import FORMATS, Exported, Format, export_events, exporting, rows, tabular
+from ledger.exports.jsonl import line_of_text
 from ledger.exports.openlineage import facet_schemas
 from projections.audit import Point
 from tests.exports.openlineage_schema import facets, problems
@@ -56,8 +58,10 @@ def values_of(tenant: Tenant, event: RecordedEvent) -> dict[str, Any]:
 
 async def test_a_line_of_jsonl_says_all_of_an_event(filled: Tenant) -> None:
     events = await recorded(filled)
-    told = [orjson.loads(line) for line in (await exported(filled, "jsonl")).splitlines()]
-    assert len(told) == len(events)
+    lines = (await exported(filled, "jsonl")).splitlines(keepends=True)
+    told = [orjson.loads(line) for line in lines]
+    assert [line_of_text(1, line).event.payload for line in lines] == [event.data for event in events]
+    assert {line["upto"] for line in told} == {len(events)}
     for line, event in zip(told, events, strict=True):
         for name, value in values_of(filled, event).items():
             found = datetime.fromisoformat(line[name]) if isinstance(value, datetime) else line[name]
@@ -87,6 +91,8 @@ async def test_csv_is_read_by_the_standard_library(filled: Tenant) -> None:
                 assert line[name] == ("" if value is None else str(value)), name
         if event.payload is not None:
             assert orjson.loads(line["payload"]) == event.payload
+        elif event.data is not None:
+            assert b64decode(line["payload_base64"]) == event.data
 
 
 async def test_parquet_is_read_by_pyarrow_and_duckdb(filled: Tenant, tmp_path: Path) -> None:
@@ -98,6 +104,7 @@ async def test_parquet_is_read_by_pyarrow_and_duckdb(filled: Tenant, tmp_path: P
     for row, event in zip(told, events, strict=True):
         assert {name: row[name] for name in values_of(filled, event)} == values_of(filled, event)
         assert event.payload is None or orjson.loads(row["payload"]) == event.payload
+        assert row["payload_base64"] is None or b64decode(row["payload_base64"]) == event.data
     with duckdb.connect() as database:
         by_type = database.execute(
             "SELECT event_type, count(*) FROM read_parquet(?) GROUP BY ALL ORDER BY ALL", [str(path)]
@@ -156,6 +163,16 @@ async def test_an_export_of_a_run_a_range_and_nothing(filled: Tenant, format: Fo
     if format != "openlineage":
         assert (await done(run_id="run-1")).events == len(of_run)
         assert (await done(since=2, until=3)).events == 2
+
+
+async def test_of_a_tenant_without_events_every_format_is_whole(tenant: Tenant, tmp_path: Path) -> None:
+    for format in ("jsonl", "cloudevents", "openlineage"):
+        assert await exported(tenant, format) == b""
+    assert (await exported(tenant, "csv")).decode() == ",".join(tabular.COLUMNS) + "\r\n"
+    path = tmp_path / "none.parquet"
+    path.write_bytes(await exported(tenant, "parquet"))
+    table = parquet.read_table(path)
+    assert (tuple(table.column_names), table.num_rows) == (tabular.COLUMNS, 0)
 
 
 async def test_what_is_recorded_while_an_export_runs_is_not_in_it(
