@@ -3,6 +3,7 @@ not at all: no traceback, and no exit code that says something else."""
 
 import asyncio
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -65,3 +66,22 @@ async def test_a_reader_that_has_gone_is_no_fault(home: Path, long: Tenant, word
     assert code == 130
     assert "Traceback" not in complaints
     assert "Exception" not in complaints
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "cloudevents", "openlineage"])
+async def test_a_file_that_finds_no_room_is_not_there(
+    home: Path, long: Tenant, tmp_path: Path, format: str
+) -> None:
+    """No file may grow beyond 8 KiB in the process that exports: it meets that as it meets a full disk."""
+    process = await asyncio.create_subprocess_exec(
+        *DAICHO, "export", "-t", long.tenant_id, "--format", format, "-o", str(tmp_path / "events"),
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "DAICHO_HOME": str(home)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        _, complaints = await process.communicate()
+    assert process.returncode == 2
+    assert "events cannot be written: File too large. Make room" in " ".join(complaints.decode().split())
+    assert b"Traceback" not in complaints
+    assert list(tmp_path.iterdir()) == []
