@@ -116,7 +116,7 @@ class RunReader:
         after = await self.position_before(since, run_id)
         if upto is not None and since != NOW and _is_backwards(since, until, after, upto):
             raise InvalidPoint(
-                f"The range begins at {since.in_own_zone} and ends at {until.in_own_zone}, which is before that",
+                f"It begins at {since.in_own_zone} and ends at {until.in_own_zone}, which is before that",
                 expected="a beginning that is not after the end",
                 fix="Exchange the two",
             )
