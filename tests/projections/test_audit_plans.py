@@ -76,6 +76,9 @@ async def test_every_question_takes_its_index_and_needs_none(
         plans = [await _plan(tenant, *statement) for statement in statements]
         assert not [scan for plan in plans for scan in plan if scan in SCANS], name
         assert index in {used for plan in plans for used in plan}, name
+    for span in (RANGE, {"since": MIDDLE}, {"until": MIDDLE}, {}):
+        afresh = await audit.statistics(**span, source="events")
+        assert afresh.model_copy(update={"source": "tables"}) == await audit.statistics(**span)
     half = await RunReader(tenant).position_at(MIDDLE)
     assert half == 30_000
 
