@@ -1,6 +1,5 @@
 """`daicho import` of our own jsonl gives the same ledger: ids, order, digests."""
 
-import asyncio
 import gzip
 import io
 from collections.abc import Callable
@@ -13,12 +12,10 @@ from uuid import UUID
 
 import orjson
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import Ledger, Settings, Tenant
-from ledger.cli import main
+from ledger import Ledger, Tenant
 from ledger.errors import ArchiveDamaged, ArchiveUnreadable, TenantConflict, TenantNotFound
 from ledger.exports import checking, export_events, import_events, importing
 from ledger.exports.checking import checked
@@ -29,6 +26,7 @@ from ledger.upkeep.sorting import RecordSorter
 from projections import verify
 from projections.audit import AuditQueries
 from tests.lifecycle.conftest import Killed, acts, killed_at, log_rows, new_id
+from tests.support.command_line import CommandLine
 
 
 @pytest.fixture
@@ -228,14 +226,9 @@ def test_any_bytes_of_a_payload_come_back(data: bytes) -> None:
 
 
 async def test_the_commands_write_a_file_whole_or_not_at_all(
-    settings: Settings, filled: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    daicho: CommandLine, filled: Tenant, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("DAICHO_HOME", str(settings.home))
-
-    async def call(*words: str) -> tuple[int, str]:
-        done = await asyncio.to_thread(CliRunner().invoke, main, list(words), catch_exceptions=False)
-        return done.exit_code, " ".join(done.output.split())
-
+    call = daicho.in_one_line
     ours, new, path = filled.tenant_id, new_id(), tmp_path / "out.jsonl"
     code, printed = await call("export", "-t", ours, "--run", "run-1")
     assert (code, '"event_type":"run.started"' in printed) == (0, True)

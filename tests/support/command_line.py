@@ -19,5 +19,10 @@ class CommandLine:
         done = await self.result(*words, given=given)
         return done.exit_code, done.output
 
+    async def in_one_line(self, *words: str) -> tuple[int, str]:
+        """The same, without the line breaks that a narrow terminal makes."""
+        code, said = await self(*words)
+        return code, " ".join(said.split())
+
     async def result(self, *words: str, given: bytes = b"") -> Result:
         return await asyncio.to_thread(self._runner.invoke, main, words, input=given, catch_exceptions=False)
