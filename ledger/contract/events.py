@@ -95,22 +95,22 @@ def decoded_payload(event_type: EventType, schema_version: int, data: bytes | No
     return None if data is None else upcast(event_type, schema_version, orjson.loads(data))
 
 
-def decoded_payloads(stored: Sequence[tuple[str, int, bytes | None]]) -> list[dict[str, Any]]:
-    """Of many events, by type, schema version and stored bytes: their payloads in the present shape, empty
+def decoded_payloads(
+    kinds: Sequence[str], versions: Sequence[int], stored: Sequence[bytes | None]
+) -> list[dict[str, Any]]:
+    """Of many events, their types, schema versions and stored bytes: the payloads in the present shape, empty
     where one was erased or is not one of the ledger's own. All are decoded at once, which takes two thirds of
     the time of a call for each. Raises PayloadTooNew."""
-    texts, not_present = [], []
-    for index, (kind, version, data) in enumerate(stored):
-        present = _PRESENT.get(kind)
-        if data is None or present is None:
-            data = b"{}"
-        elif version != present:
-            not_present.append(index)
-        texts.append(data)
+    present = [_PRESENT.get(kind) for kind in kinds]
+    texts = [
+        b"{}" if data is None or version is None else data
+        for data, version in zip(stored, present, strict=True)
+    ]
     payloads: list[dict[str, Any]] = orjson.loads(b"[" + b",".join(texts) + b"]")
-    for index in not_present:
-        kind, version, _ = stored[index]
-        payloads[index] = upcast(EVENT_TYPES[kind], version, payloads[index])
+    if present != list(versions):
+        for index, (kind, version, data) in enumerate(zip(kinds, versions, stored, strict=True)):
+            if data is not None and present[index] not in {None, version}:
+                payloads[index] = upcast(EVENT_TYPES[kind], version, payloads[index])
     return payloads
 
 

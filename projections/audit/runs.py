@@ -61,7 +61,7 @@ class RunReader:
         """What a timeline tells of the run's events, in order, a page at a time, and the records of the
         erasures of those that are erased, by their positions. Raises as `pages` does."""
         async for rows in self._rows(SQL["read_for_timeline"], run_id, point, PAGE_EVENTS):
-            erased = [row[0] for row in rows if row[9] is None]
+            erased = [row[0] for row in rows if row[8] is None]
             yield rows, await self._erasures_at(erased) if erased else {}
 
     async def _rows(

@@ -11,7 +11,7 @@ from ledger.contract.events import EventType, RecordedEvent, decoded_payloads
 from projections.audit.answers import Answer
 from projections.audit.erasures import erasure_of
 from projections.audit.summaries import Payload, outputs_summary, start_summary, stored_summary, summary_of
-from projections.fold.durations import MILLISECOND
+from projections.audit.ticks import EPOCH, TICK, TICKS_PER_MS, as_two_ticks, two_ticks
 from projections.fold.runs import ENDED
 from projections.fold.timeline import AttemptSpan, TimelineFold, prompt_digest, prompt_text
 from projections.rows import AttemptRow, RunRow
@@ -114,7 +114,7 @@ class TimelineBuilder:
     def __init__(self, tenant_id: str, run_id: str) -> None:
         self.tenant_id = tenant_id
         self.folded = TimelineFold(run_id)
-        self._first: datetime | None = None
+        self._first: int | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -129,34 +129,37 @@ class TimelineBuilder:
         return entries
 
     def _add(self, told: Sequence[Sequence[Any]], erasures: Erasures) -> list[TimelineEntry]:
-        entries = self._entries(told)
-        payloads = decoded_payloads([(row[2], row[8], row[9]) for row in told])
+        columns = list(zip(*told, strict=True))
+        entries = self._entries(columns)
+        stored = columns[8]
+        payloads = decoded_payloads(columns[2], columns[7], stored)
         run, tell_of = self.folded, _TELLS.get
-        for entry, payload, row in zip(entries, payloads, told, strict=True):
+        for entry, payload, data in zip(entries, payloads, stored, strict=True):
             of_attempt = run.add(entry, payload)
             if run.odd:
                 entry.anomalies = tuple(Anomaly(code, message) for code, message in run.take_odd())
             tell = tell_of(entry.event_type)
             if tell is not None:
                 tell(entry, run, of_attempt, payload)
-            if not payload and row[9] is None:
+            if data is None:
                 _tell_erased(entry, erasures.get(entry.position))
         return entries
 
-    def _entries(self, told: Sequence[Sequence[Any]]) -> list[TimelineEntry]:
+    def _entries(self, columns: Sequence[Sequence[Any]]) -> list[TimelineEntry]:
         """What the columns say; the rest is in the payloads."""
-        entries, first, time_of = [], self._first, datetime.fromisoformat
-        for position, version, event_type, occurred_at, recorded_at, step_id, attempt, actor, _, _ in told:
-            timestamp = time_of(occurred_at)
-            if first is None:
-                first = self._first = timestamp
+        if self._first is None:
+            self._first, _ = two_ticks(columns[3][0])
+        entries, first, begin = [], self._first, EPOCH + TICK * self._first
+        for position, version, event_type, times, step_id, attempt, actor, _, _ in zip(*columns, strict=True):
+            occurred, recorded = two_ticks(times)
+            since = occurred - first
             entry = TimelineEntry(
                 position,
                 version,
                 event_type,
-                timestamp,
-                time_of(recorded_at),
-                (timestamp - first) // MILLISECOND if timestamp >= first else None,
+                begin + TICK * since,
+                begin + TICK * (recorded - first),
+                since // TICKS_PER_MS if since >= 0 else None,
                 step_id,
                 attempt,
                 actor,
@@ -197,8 +200,7 @@ def as_told(event: RecordedEvent) -> Sequence[Any]:
         event.position,
         event.version,
         str(event.event_type),
-        event.timestamp.isoformat(),
-        event.recorded_at.isoformat(),
+        as_two_ticks(event.timestamp, event.recorded_at),
         event.step_id,
         event.attempt,
         event.actor,

@@ -64,10 +64,6 @@ class AttemptSpan:
     started_position: int | None = None
     ended_position: int | None = None
 
-    @property
-    def first_position(self) -> int:
-        return self.started_position or self.ended_position or 0
-
 
 @dataclass(slots=True, eq=False)
 class TimelineFold:
@@ -84,6 +80,7 @@ class TimelineFold:
     duration_ms: int | None = None
     step_status: dict[str, str] = field(default_factory=dict)
     attempts: dict[str, list[AttemptSpan]] = field(default_factory=dict)
+    begun: list[AttemptSpan] = field(default_factory=list)  # those of all steps, in order
     digests: set[str] = field(default_factory=set)
     noted: list[Iterable[Payload]] = field(default_factory=list)  # references not yet among the digests
     odd: list[tuple[str, str]] = field(default_factory=list)
@@ -107,12 +104,11 @@ class TimelineFold:
 
     def spans(self) -> list[AttemptSpan]:
         """The attempts of all steps, in the order in which the first word of each was recorded."""
-        spans = [span for of_step in self.attempts.values() for span in of_step]
-        for span in spans:
+        for span in self.begun:
             span.prompt_pack_id = self.prompt_pack_id
             span.prompt_pack_version = self.prompt_pack_version
             span.prompt_pack_digest = self.prompt_pack_digest
-        return sorted(spans, key=lambda span: span.first_position)
+        return list(self.begun)
 
     def is_odd(self, code: str, message: str) -> None:
         self.odd.append((code, message))
@@ -194,9 +190,7 @@ def _started(run: TimelineFold, event: Told, payload: Payload) -> AttemptSpan:
     if run.status != "running":
         _expect_open_run(run, event)
     step_id, number, get = event.step_id or "", event.attempt or 1, payload.get
-    of_step = run.attempts.get(step_id)
-    if of_step is None:
-        of_step = run.attempts[step_id] = []
+    of_step = run.attempts.setdefault(step_id, [])
     previous = of_step[-1] if of_step else None
     if previous is not None or number > 1:
         _expect_next(run, event, previous, number)
@@ -209,6 +203,7 @@ def _started(run: TimelineFold, event: Told, payload: Payload) -> AttemptSpan:
         attempt.prompt = prompt_text(prompt)
         attempt.prompt_digest = prompt_digest(prompt)
     of_step.append(attempt)
+    run.begun.append(attempt)
     run.step_status[step_id] = "running"
     engine = get("engine")
     if engine or previous is not None:
@@ -269,6 +264,7 @@ def _ended_unexpectedly(run: TimelineFold, event: Told, lost: AttemptSpan | None
     of_step = run.attempts.setdefault(step_id, [])
     attempt = AttemptSpan(step_id, len(of_step) + 1, event.attempt or 1)
     of_step.append(attempt)
+    run.begun.append(attempt)
     return attempt
 
 

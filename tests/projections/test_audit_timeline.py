@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from builder import PACK, RUN, TENANT, History, error, ref
 from event_strategies import recorded_histories
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from ledger import Event, Ledger, RecordedEvent, Settings, Tenant
@@ -19,6 +20,7 @@ from projections.audit import AuditQueries, Timeline
 from projections.audit.history import RunHistory
 from projections.audit.timeline import span_of, timeline_of
 from projections.fold import RunState, fold
+from projections.fold.durations import milliseconds_between
 from projections.fold.timeline import TimelineFold
 from projections.rows import AnomalyRow, RunRow
 
@@ -191,11 +193,12 @@ def test_what_was_decoded_together_is_what_was_decoded_one_by_one() -> None:
     events = [*_troubled().events, *History().run_started().step_started().events]
     events[1] = events[1]._replace(data=None)
     events[2] = events[2]._replace(event_type="shop.domain:Order.Placed", data=b"no JSON")
-    stored = [(str(event.event_type), event.schema_version, event.data) for event in events]
-    assert decoded_payloads(stored) == [event.payload or {} for event in events]
+    kinds, versions = [str(event.event_type) for event in events], [event.schema_version for event in events]
+    stored = [event.data for event in events]
+    assert decoded_payloads(kinds, versions, stored) == [event.payload or {} for event in events]
     with pytest.raises(PayloadTooNew):
-        decoded_payloads([("run.succeeded", 2, b"{}")])
-    assert decoded_payloads([("run.succeeded", 2, None)]) == [{}]
+        decoded_payloads(["run.succeeded"], [2], [b"{}"])
+    assert decoded_payloads(["run.succeeded"], [2], [None]) == [{}]
 
 
 TIMES = (
@@ -215,6 +218,22 @@ def test_a_long_history_is_told_like_a_short_one() -> None:
     assert [entry.position for entry in entries] == [event.position for event in history.events]
     assert {entry.error_category for entry in entries if entry.event_type == "step.failed"} == {"retryable"}
     assert entries[-1].since_start_ms == 600_000
+
+
+@given(st.lists(st.datetimes(TIMES[3].replace(tzinfo=None), TIMES[4].replace(tzinfo=None)), min_size=1))
+def test_times_told_are_those_of_the_events_to_the_microsecond(times: list[datetime]) -> None:
+    run, later = History().run_started().events[0], timedelta(hours=1)
+    events = [
+        run._replace(timestamp=time, recorded_at=time + later)
+        for time in (naive.replace(tzinfo=UTC) for naive in times)
+    ]
+    entries = timeline_of(TENANT, RUN, events).entries
+    assert [(entry.timestamp, entry.recorded_at) for entry in entries] == [
+        (event.timestamp, event.recorded_at) for event in events
+    ]
+    assert [entry.since_start_ms for entry in entries] == [
+        milliseconds_between(events[0].timestamp, event.timestamp) for event in events
+    ]
 
 
 async def test_times_are_those_that_were_recorded_however_the_database_writes_them(
