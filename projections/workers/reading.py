@@ -34,10 +34,20 @@ _SETTINGS = {
 }
 
 
+_BY_STREAM = {
+    # Streams named one by one come in order of the index; what is gathered from the table page by page has to
+    # be sorted, payloads and all, which takes as long as everything else about reading it.
+    "enable_bitmapscan": "off",
+}
+
+
 @asynccontextmanager
-async def reading(database: TenantDatabase, role: Role) -> AsyncIterator[Connection]:
-    """A connection that reads parts of the log."""
-    connection = await database.connect(role, **_SETTINGS)
+async def reading(
+    database: TenantDatabase, role: Role, *, by_stream: bool = False
+) -> AsyncIterator[Connection]:
+    """A connection that reads parts of the log: ranges, or else streams `by_stream`."""
+    settings = {**_SETTINGS, **(_BY_STREAM if by_stream else {})}
+    connection = await database.connect(role, **settings)
     try:
         yield connection
     finally:
