@@ -39,6 +39,7 @@ _BY_STREAM = {
     # Streams named one by one come in order of the index; what is gathered from the table page by page has to
     # be sorted, payloads and all, which takes as long as everything else about reading it.
     "enable_bitmapscan": "off",
+    "enable_sort": "off",
 }
 
 
