@@ -13,7 +13,7 @@ from typing import Any
 import click
 import orjson
 from pydantic import ValidationError
-from rich.console import Console
+from rich.text import Text
 
 from blobstore.errors import (
     BlobAccessDenied,
@@ -22,6 +22,8 @@ from blobstore.errors import (
     BlobStoreUnavailable,
     DaichoError,
 )
+from ledger.cli.console import PlainConsole
+from ledger.cli.piping import let_go_of_output
 from ledger.composition import Ledger
 from ledger.errors import EmbeddedServerError, SettingsError, StoreUnavailable
 from ledger.logs import configure_logs
@@ -41,8 +43,8 @@ _OUT_OF_REACH = (
 
 # Where there is no terminal, lines are as long as they are: other programs read them.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
-out = Console(highlight=False, width=_WIDTH)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = PlainConsole(highlight=False, width=_WIDTH)
+err = PlainConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def runs_async(command: Callable[..., Awaitable[int | None]]) -> Callable[..., None]:
@@ -56,7 +58,10 @@ def runs_async(command: Callable[..., Awaitable[int | None]]) -> Callable[..., N
             code = tell(error)
         except ValidationError as error:
             code = tell_usage(said_of(error))
-        except (KeyboardInterrupt, BrokenPipeError):
+        except BrokenPipeError:  # the reader has seen enough (`| head -1`), and nothing is wrong
+            let_go_of_output()
+            code = 0
+        except KeyboardInterrupt:
             code = 130
         sys.exit(code or 0)
 
@@ -69,14 +74,14 @@ async def _coroutine(answer: Awaitable[int | None]) -> int | None:
 
 def tell(error: DaichoError) -> int:
     """Prints the error for people; returns the exit code."""
-    err.print(f"[bold red]daicho:[/] {_escape(str(error))}")
+    _complain(str(error))
     if isinstance(error, BlobCorrupt):
         return CHECK_FAILED
     return OUT_OF_REACH if isinstance(error, _OUT_OF_REACH) else WRONG_USAGE
 
 
 def tell_usage(problem: str) -> int:
-    err.print(f"[bold red]daicho:[/] {_escape(problem)}")
+    _complain(problem)
     return WRONG_USAGE
 
 
@@ -147,8 +152,8 @@ def _said(message: str) -> str:
     return message.removeprefix("Value error, ")  # pydantic's word for what a validator of ours says
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
+def _complain(problem: str) -> None:
+    err.print(Text.assemble(("daicho:", "bold red"), f" {problem}"))
 
 
 tenant_option = click.option(
