@@ -58,8 +58,8 @@ async def timeline(
 ) -> None:
     """Show everything that happened in RUN, in order.
 
-    With -f one entry per line, with --json one object per line; it ends when the run does, with Ctrl-C (exit
-    code 130), and with 0 when its reader has seen enough (`| head -1`).
+    With -f one entry per line, with --json one object per line; it ends when the run does. Ctrl-C
+    ends it with exit code 130; a reader that has seen enough (`| head -1`) with 0.
     """
     if follow and at is not None:
         raise click.UsageError("--follow goes on from now, and --at looks back")

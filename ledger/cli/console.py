@@ -21,5 +21,5 @@ class PlainConsole(Console):
                 yield Segment("\n".join(map(plain, text.split("\n"))), segment.style)
 
     def on_broken_pipe(self) -> None:
-        """What to do then is for `runs_async` to say; rich would exit with 1."""
+        """As wherever else it breaks; rich would exit with 1, which says that a check failed."""
         raise BrokenPipeError("the reader is gone")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def ends_with_its_reader() -> Iterator[None]:
-    """Raises BrokenPipeError inside as soon as the pipe that standard output is has no reader, also while
+    """Ends what is inside, and no more, as soon as the pipe that standard output is has no reader, also while
     nothing is written: `tail -f | head -1` ends with its first line, not at the second."""
     try:
         descriptor = sys.stdout.fileno()
@@ -37,11 +37,13 @@ def ends_with_its_reader() -> Iterator[None]:
     except asyncio.CancelledError:
         if not gone or task.uncancel():
             raise
-        raise BrokenPipeError("the reader is gone") from None
+        _let_go_of_output()
+    except BrokenPipeError:
+        _let_go_of_output()
     finally:
         loop.remove_reader(descriptor)
 
 
-def let_go_of_output() -> None:
-    """Of a pipe that nobody reads: Python flushes it once more at exit, and would complain."""
+def _let_go_of_output() -> None:
+    """Python flushes it once more at exit, and would complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

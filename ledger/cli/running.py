@@ -23,7 +23,6 @@ from blobstore.errors import (
     DaichoError,
 )
 from ledger.cli.console import PlainConsole
-from ledger.cli.piping import let_go_of_output
 from ledger.composition import Ledger
 from ledger.errors import EmbeddedServerError, SettingsError, StoreUnavailable
 from ledger.logs import configure_logs
@@ -58,10 +57,7 @@ def runs_async(command: Callable[..., Awaitable[int | None]]) -> Callable[..., N
             code = tell(error)
         except ValidationError as error:
             code = tell_usage(said_of(error))
-        except BrokenPipeError:  # the reader has seen enough (`| head -1`), and nothing is wrong
-            let_go_of_output()
-            code = 0
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BrokenPipeError):
             code = 130
         sys.exit(code or 0)
 
