@@ -61,7 +61,7 @@ async def test_a_run_that_is_being_written_is_followed_line_by_line_until_it_end
         await _emit(tenant, "run.succeeded")
         printed, complaints = await process.communicate()
     assert (process.returncode, complaints) == (0, b"")
-    assert [line.split()[4] for line in printed.decode().splitlines()] == ["run.succeeded"]
+    assert [line.split()[3] for line in printed.decode().splitlines()] == ["run.succeeded"]
 
 
 async def test_ctrl_c_ends_following_with_130_and_without_a_word(home: Path, tenant: Tenant) -> None:

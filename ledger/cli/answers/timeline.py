@@ -141,9 +141,9 @@ def entry_line(entry: TimelineEntry) -> Text:
     """One line, for entries that are printed as they come."""
     step = "" if entry.step_id is None else f"{entry.step_id}#{entry.attempt or 1}"
     return Text.assemble(
-        f"{entry.position:>7}  v{entry.version:<4} {local_time(entry.recorded_at)}  ",
+        f"{entry.position:>7}  {local_time(entry.recorded_at)}  ",
         (f"{entry.event_type:<16}", EVENT_STYLES.get(entry.event_type, "")),
-        f"  {step:<20} {duration(entry.duration_ms):>8}  ",
+        f" v{entry.version:<4} {step:<20} {duration(entry.duration_ms):>8}  ",
         (f"{entry.actor}  " if entry.actor else "", "dim"),
         what(entry),
     )
