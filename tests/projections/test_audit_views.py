@@ -16,6 +16,7 @@ from ledger.cli.answers.lineage import lineage_view
 from ledger.cli.answers.timeline import entry_line, timeline_view
 from ledger.cli.console import PlainConsole
 from ledger.cli.render import duration, local_time, offset
+from ledger.contract.events import EventType
 from projections.audit import Timeline
 from projections.audit.explain import explanation_of
 from projections.audit.history import RunHistory
@@ -134,6 +135,16 @@ def test_in_the_hour_that_comes_twice_times_are_told_apart() -> None:
 )
 def test_durations_are_round_and_offsets_tell_apart(milliseconds: int, took: str, after: str) -> None:
     assert (duration(milliseconds), offset(milliseconds)) == (took, after)
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_no_attempt_is_named_where_none_was(width: int) -> None:
+    stored = {"name": "a.json", "ref": ref("a.json")}
+    history = History().run_started().add(EventType.ARTIFACT_STORED, step_id="draft", payload=stored)
+    found = _timeline(history)
+    told = [*_printed(timeline_view(found, width), width), entry_line(found.entries[-1]).plain]
+    assert any("draft" in line for line in told)
+    assert not any("#" in line for line in told)
 
 
 def test_a_repair_names_both_artifacts_and_who_cancelled_is_told() -> None:

@@ -122,11 +122,16 @@ def _stacked(
     yield Text.assemble(
         f"{when}  ",
         (entry.event_type, EVENT_STYLES.get(entry.event_type, "")),
-        f"  {row[_STEP]}#{entry.attempt or 1}" if entry.step_id else "",
+        f"  {_place(row[_STEP], entry)}" if entry.step_id else "",
         f"{took}{by}",
     )
     if said := what(entry):
         yield Padding(said, (0, 0, 0, 4), expand=False)
+
+
+def _place(step: str, entry: TimelineEntry) -> str:
+    """A body may have been stored, or repaired, under no attempt: then none is named."""
+    return step if entry.attempt is None else f"{step}#{entry.attempt}"
 
 
 def _pack_of(found: Timeline) -> str:
@@ -139,7 +144,7 @@ def _pack_of(found: Timeline) -> str:
 
 def entry_line(entry: TimelineEntry) -> Text:
     """One line, for entries that are printed as they come."""
-    step = "" if entry.step_id is None else f"{entry.step_id}#{entry.attempt or 1}"
+    step = "" if entry.step_id is None else _place(entry.step_id, entry)
     return Text.assemble(
         f"{entry.position:>7}  {local_time(entry.recorded_at)}  ",
         (f"{entry.event_type:<16}", EVENT_STYLES.get(entry.event_type, "")),
