@@ -11,6 +11,7 @@ from ledger.cli.answers.explain import explain_view
 from ledger.cli.answers.lineage import lineage_dot, lineage_view
 from ledger.cli.answers.state import replay_view, rows_view, state_view
 from ledger.cli.answers.timeline import entry_line, timeline_view
+from ledger.cli.forms import FORMS, schema_of_form
 from ledger.cli.piping import ends_with_its_reader
 from ledger.cli.points import POINT, at_option
 from ledger.cli.running import (
@@ -23,8 +24,9 @@ from ledger.cli.running import (
     print_json_line,
     runs_async,
     tenant_option,
+    without_async,
 )
-from projections.audit import ANSWERS, AuditQueries, Point, TimelineEntry, schema_of
+from projections.audit import AuditQueries, Point, TimelineEntry
 from projections.audit.bodies import BodyChange
 from projections.audit.diff import artifact_changes
 from projections.audit.lineage import Direction
@@ -265,7 +267,11 @@ async def lineage(
 
 
 @click.command()
-@click.argument("name", metavar="[ANSWER]", required=False, type=click.Choice(list(ANSWERS)))
+@click.argument("name", metavar="[COMMAND]", required=False, type=click.Choice(list(FORMS)))
+@without_async
 def schema(name: str | None) -> None:
-    """Print the JSON Schema of what a command answers with --json; without ANSWER, of all of them."""
-    print_json(schema_of(name) if name else {each: schema_of(each) for each in ANSWERS})
+    """Print the JSON Schema of what a reading command prints with --json; without COMMAND, of all of them.
+
+    Of `daicho prompts list` it is prompts-list; runs-at is that of `daicho runs --at`.
+    """
+    print_json(schema_of_form(name) if name else {each: schema_of_form(each) for each in FORMS})

@@ -5,7 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -37,13 +37,14 @@ def ends_with_its_reader() -> Iterator[None]:
     except asyncio.CancelledError:
         if not gone or task.uncancel():
             raise
-        _let_go_of_output()
+        let_go_of_output()
     except BrokenPipeError:
-        _let_go_of_output()
+        let_go_of_output()
     finally:
         loop.remove_reader(descriptor)
 
 
-def _let_go_of_output() -> None:
+def let_go_of_output() -> None:
     """Python flushes it once more at exit, and would complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):  # no file at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

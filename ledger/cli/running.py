@@ -2,6 +2,7 @@
 the exit code (0 good, 1 the check failed, 2 wrong usage, 3 a service is out of reach)."""
 
 import asyncio
+import errno
 import functools
 import os
 import sys
@@ -23,6 +24,7 @@ from blobstore.errors import (
     DaichoError,
 )
 from ledger.cli.console import PlainConsole
+from ledger.cli.piping import let_go_of_output
 from ledger.composition import Ledger
 from ledger.errors import EmbeddedServerError, SettingsError, StoreUnavailable
 from ledger.logs import configure_logs
@@ -32,6 +34,9 @@ from ledger.tenant import Tenant
 CHECK_FAILED = 1
 WRONG_USAGE = 2
 OUT_OF_REACH = 3
+INTERRUPTED = 130
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What writing to a file meets when there is no room for it."""
 _OUT_OF_REACH = (
     BlobAccessDenied,
     BlobStoreMissing,
@@ -39,6 +44,7 @@ _OUT_OF_REACH = (
     EmbeddedServerError,
     StoreUnavailable,
 )
+
 
 # Where there is no terminal, lines are as long as they are: other programs read them.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
@@ -51,15 +57,40 @@ def runs_async(command: Callable[..., Awaitable[int | None]]) -> Callable[..., N
 
     @functools.wraps(command)
     def call(*arguments: Any, **options: Any) -> None:
-        try:
-            code: int | None = asyncio.run(_coroutine(command(*arguments, **options)))
-        except DaichoError as error:
-            code = tell(error)
-        except ValidationError as error:
-            code = tell_usage(said_of(error))
-        except (KeyboardInterrupt, BrokenPipeError):
-            code = 130
-        sys.exit(code or 0)
+        sys.exit(_exit_code(lambda: asyncio.run(_coroutine(command(*arguments, **options)))))
+
+    return call
+
+
+def _exit_code(work: Callable[[], int | None]) -> int:
+    try:
+        code = work() or 0
+        sys.stdout.flush()
+    except DaichoError as error:
+        return tell(error)
+    except ValidationError as error:
+        return tell_usage(said_of(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        let_go_of_output()
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        let_go_of_output()
+        return tell_usage(
+            f"What there is to say cannot be written: {error.strerror}. Make room and try again."
+        )
+    return code
+
+
+def without_async(command: Callable[..., int | None]) -> Callable[..., None]:
+    """The same for a command that waits for nothing."""
+
+    @functools.wraps(command)
+    def call(*arguments: Any, **options: Any) -> None:
+        sys.exit(_exit_code(lambda: command(*arguments, **options)))
 
     return call
 

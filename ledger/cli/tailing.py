@@ -10,6 +10,7 @@ from ledger.cli.running import json_option, open_tenant, print_json_line, runs_a
 from ledger.contract.event_type import EventType
 from ledger.contract.events import RecordedEvent
 from ledger.tenant import Tenant
+from projections.audit import AuditQueries
 
 LINES_DEFAULT = 20
 LINES_MAX = 10_000
@@ -43,6 +44,7 @@ async def tail(
     Ctrl-C ends -f with exit code 130; a reader that has seen enough (`| head -1`) ends it with 0.
     """
     async with open_tenant(tenant_id, projection="external") as tenant:
+        await AuditQueries(tenant).require_types(types)
         with ends_with_its_reader():
             await _tail(tenant, follow, after, lines, run_id, types or None, as_json)
 

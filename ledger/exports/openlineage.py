@@ -16,7 +16,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from ledger.contract.events import EventType, RecordedEvent
-from ledger.exports.rows import utc
+from ledger.contract.times import rfc3339
 from projections.fold import RunState, fold
 from projections.rows import ArtifactRow, AttemptRow, RunRow
 
@@ -66,6 +66,11 @@ class RunTraces:
 
     def fold(self, state: RunTrace, event: RecordedEvent) -> None:
         state.fold(event)
+
+
+def facet_schemas() -> list[str]:
+    """The address of each facet's schema."""
+    return list(_SCHEMAS.values())
 
 
 def run_events(tenant_id: str, trace: RunTrace) -> list[Told]:
@@ -140,7 +145,7 @@ def _event(
 ) -> dict[str, Any]:
     return {
         "eventType": kind,
-        "eventTime": utc(at),
+        "eventTime": rfc3339(at),
         "run": {"runId": run_uuid, "facets": facets},
         "job": job,
         "inputs": inputs,

@@ -18,7 +18,7 @@ from projections.audit.lineage import Direction, Lineage
 from projections.audit.points import Point
 from projections.audit.replay import Replay, replay
 from projections.audit.runs import RunReader
-from projections.audit.search import SearchPage, Wanted, search
+from projections.audit.search import SearchPage, Wanted, require_types, search
 from projections.audit.state import StateAsOf, state_as_of
 from projections.audit.statistics import Source, Statistics, statistics
 from projections.audit.tables import RunsAsOf, TableAsOf, runs_at, table_at
@@ -189,6 +189,10 @@ class AuditQueries:
             before=before,
             limit=limit,
         )
+
+    async def require_types(self, types: Sequence[str]) -> None:
+        """Raises InvalidSearch for an event type that neither the ledger nor any recorded event has."""
+        await require_types(self._runs, types)
 
     async def statistics(
         self, *, since: At = None, until: At = None, source: Source = "tables"
