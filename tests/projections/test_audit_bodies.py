@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blobstore import parse_digest
+from blobstore import Digest, parse_digest
 from ledger import Tenant
 from ledger.cli.answers.changes import change_lines
 from projections.audit import AuditQueries
@@ -120,7 +120,9 @@ def test_what_is_no_utf_8_is_measured() -> None:
     assert "neither text nor JSON (4 bytes -> 5 bytes)" in _shown(change)
 
 
-async def test_a_body_that_is_gone_wrong_or_huge_is_part_of_the_answer(tenant: Tenant, home: Path) -> None:
+async def test_a_body_that_is_gone_wrong_or_huge_is_part_of_the_answer(
+    tenant: Tenant, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the events say of its size; and what can be compared beside it is."""
     tag = tenant.tenant_id.encode()
     async with tenant.run("r", prompt_pack="mock_pack") as run, run.step("draft") as step:
@@ -136,7 +138,16 @@ async def test_a_body_that_is_gone_wrong_or_huge_is_part_of_the_answer(tenant: T
     file.chmod(0o600)
     file.write_bytes(b"something else")
 
+    asked, get = list[str](), tenant.blobs.get
+
+    async def noted(digest: Digest) -> bytes:
+        asked.append(digest)
+        return await get(digest)
+
+    monkeypatch.setattr(tenant.blobs, "get", noted)
     repairs = (await AuditQueries(tenant).explain("r", "draft", bodies=True)).repairs
+    assert refs["fine"].digest in asked
+    assert refs["huge"].digest not in asked, "it would be in memory whole"
     changes = {repair.kind: repair.change for repair in repairs}
     told = {kind: (change.kind, change.before_bytes) for kind, change in changes.items() if change}
     assert told == {
