@@ -40,7 +40,7 @@ lint: .venv/dev.stamp
 bench: .venv/bench.stamp
 	$(BIN)/python -m tests.bench.append
 	$(BIN)/python -m tests.bench.rebuild --undisturbed 10
-	$(BIN)/python -m tests.bench.audit
+	$(BIN)/python -m tests.bench.audit --events 1000000
 	$(BIN)/python -m tests.bench.blobs
 
 # Dependencies are pinned with hashes; the project itself is installed without any.

@@ -10,6 +10,7 @@ import click
 
 from ledger.cli.points import range_options
 from ledger.cli.progress import Progress
+from ledger.cli.render import events
 from ledger.cli.running import (
     err,
     json_option,
@@ -59,7 +60,8 @@ async def export(
                 tenant, file, format_, run_id=run_id, since=since, until=until, progress=progress.moved
             )
     if output is not None:
-        err.print(f"{output}: {done.events} events, positions {done.after + 1} to {done.upto}")
+        among = f", positions {done.after + 1} to {done.upto}" if done.after < done.upto else ""
+        err.print(f"{output}: {events(done.events)}{among}")
 
 
 @click.command("import")

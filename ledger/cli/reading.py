@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from ledger.cli import render
 from ledger.cli.running import CHECK_FAILED, json_option, open_ledger, out, print_json, runs_async
@@ -77,6 +78,11 @@ def _show_notes(each: TenantStatus) -> None:
     standing = [projection.to_dict() for projection in each.projections]
     for note in render.standing_notes(each.tenant_id, each.leader, standing):
         out.print(note)
+    if each.operation is not None:
+        since = render.local_time(each.operation["updated_at"])
+        out.print(
+            Text(f"{each.tenant_id}: {each.operation['kind']} goes on, or was interrupted, since {since}")
+        )
     for problem in each.problems:
         if not problem.what.startswith("projection "):  # told above
             out.print(render.problem(each.tenant_id, problem.what, problem.fix))

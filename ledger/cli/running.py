@@ -2,6 +2,7 @@
 the exit code (0 good, 1 the check failed, 2 wrong usage, 3 a service is out of reach)."""
 
 import asyncio
+import errno
 import functools
 import os
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import click
 import orjson
 from pydantic import ValidationError
-from rich.console import Console
+from rich.text import Text
 
 from blobstore.errors import (
     BlobAccessDenied,
@@ -22,6 +23,8 @@ from blobstore.errors import (
     BlobStoreUnavailable,
     DaichoError,
 )
+from ledger.cli.console import PlainConsole
+from ledger.cli.piping import let_go_of_output
 from ledger.composition import Ledger
 from ledger.errors import EmbeddedServerError, SettingsError, StoreUnavailable
 from ledger.logs import configure_logs
@@ -31,6 +34,9 @@ from ledger.tenant import Tenant
 CHECK_FAILED = 1
 WRONG_USAGE = 2
 OUT_OF_REACH = 3
+INTERRUPTED = 130
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What writing to a file meets when there is no room for it."""
 _OUT_OF_REACH = (
     BlobAccessDenied,
     BlobStoreMissing,
@@ -39,10 +45,11 @@ _OUT_OF_REACH = (
     StoreUnavailable,
 )
 
+
 # Where there is no terminal, lines are as long as they are: other programs read them.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
-out = Console(highlight=False, width=_WIDTH)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = PlainConsole(highlight=False, width=_WIDTH)
+err = PlainConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def runs_async(command: Callable[..., Awaitable[int | None]]) -> Callable[..., None]:
@@ -50,15 +57,40 @@ def runs_async(command: Callable[..., Awaitable[int | None]]) -> Callable[..., N
 
     @functools.wraps(command)
     def call(*arguments: Any, **options: Any) -> None:
-        try:
-            code: int | None = asyncio.run(_coroutine(command(*arguments, **options)))
-        except DaichoError as error:
-            code = tell(error)
-        except ValidationError as error:
-            code = tell_usage(said_of(error))
-        except (KeyboardInterrupt, BrokenPipeError):
-            code = 130
-        sys.exit(code or 0)
+        sys.exit(_exit_code(lambda: asyncio.run(_coroutine(command(*arguments, **options)))))
+
+    return call
+
+
+def _exit_code(work: Callable[[], int | None]) -> int:
+    try:
+        code = work() or 0
+        sys.stdout.flush()
+    except DaichoError as error:
+        return tell(error)
+    except ValidationError as error:
+        return tell_usage(said_of(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        let_go_of_output()
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        let_go_of_output()
+        return tell_usage(
+            f"What there is to say cannot be written: {error.strerror}. Make room and try again."
+        )
+    return code
+
+
+def without_async(command: Callable[..., int | None]) -> Callable[..., None]:
+    """The same for a command that waits for nothing."""
+
+    @functools.wraps(command)
+    def call(*arguments: Any, **options: Any) -> None:
+        sys.exit(_exit_code(lambda: command(*arguments, **options)))
 
     return call
 
@@ -69,14 +101,14 @@ async def _coroutine(answer: Awaitable[int | None]) -> int | None:
 
 def tell(error: DaichoError) -> int:
     """Prints the error for people; returns the exit code."""
-    err.print(f"[bold red]daicho:[/] {_escape(str(error))}")
+    _complain(str(error))
     if isinstance(error, BlobCorrupt):
         return CHECK_FAILED
     return OUT_OF_REACH if isinstance(error, _OUT_OF_REACH) else WRONG_USAGE
 
 
 def tell_usage(problem: str) -> int:
-    err.print(f"[bold red]daicho:[/] {_escape(problem)}")
+    _complain(problem)
     return WRONG_USAGE
 
 
@@ -147,8 +179,8 @@ def _said(message: str) -> str:
     return message.removeprefix("Value error, ")  # pydantic's word for what a validator of ours says
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
+def _complain(problem: str) -> None:
+    err.print(Text.assemble(("daicho:", "bold red"), f" {problem}"))
 
 
 tenant_option = click.option(

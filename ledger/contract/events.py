@@ -17,7 +17,7 @@ from ledger.contract import payloads
 from ledger.contract.event_type import EventType as EventType  # exported: events and their kinds go together
 from ledger.contract.evolution import SCHEMA_VERSIONS, upcast
 from ledger.contract.names import TENANT_STREAM, Name, TenantId, is_reserved
-from ledger.contract.times import UtcTime
+from ledger.contract.times import UtcTime, rfc3339
 from ledger.contract.uuid7 import uuid7
 
 EVENT_TYPES: dict[str, EventType] = {member.value: member for member in EventType}
@@ -150,7 +150,7 @@ class RecordedEvent(NamedTuple):
         return self.data is None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; times as ISO 8601 in UTC."""
+        """JSON-ready; times in UTC (RFC 3339)."""
         return {
             "position": self.position,
             "version": self.version,
@@ -160,8 +160,8 @@ class RecordedEvent(NamedTuple):
             "run_id": self.run_id,
             "step_id": self.step_id,
             "attempt": self.attempt,
-            "timestamp": self.timestamp.isoformat(),
-            "recorded_at": self.recorded_at.isoformat(),
+            "timestamp": rfc3339(self.timestamp),
+            "recorded_at": rfc3339(self.recorded_at),
             "actor": self.actor,
             "traceparent": self.traceparent,
             "schema_version": self.schema_version,

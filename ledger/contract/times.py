@@ -14,3 +14,8 @@ AwareTime = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST)]
 
 UtcTime = Annotated[AwareTime, AfterValidator(lambda value: value.astimezone(UTC))]
 """Aware on the way in, UTC from then on."""
+
+
+def rfc3339(time: datetime) -> str:
+    """In UTC, as JSON has it everywhere."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")

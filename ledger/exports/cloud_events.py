@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 import orjson
 
-from ledger.exports.rows import StoredEvent, line_of, utc
+from ledger.contract.times import rfc3339
+from ledger.exports.rows import StoredEvent, line_of
 
 
 class CloudEvents:
@@ -35,14 +36,14 @@ def cloud_event(tenant_id: str, event: StoredEvent) -> dict[str, Any]:
         "source": f"/daicho/{quote(tenant_id, safe='')}/{quote(event.stream_id, safe='')}",
         "type": f"daicho.{event.event_type}" if event.is_own else event.event_type,
         "subject": event.step_id,
-        "time": utc(event.occurred_at),
+        "time": rfc3339(event.occurred_at),
         "tenantid": tenant_id,
         "runid": event.stream_id,
         "stepid": event.step_id,
         "attempt": event.attempt,
         "position": str(event.position),
         "runversion": str(event.version),
-        "recordedtime": utc(event.recorded_at),
+        "recordedtime": rfc3339(event.recorded_at),
         "actor": event.actor,
         "traceparent": event.traceparent,
     }

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, Literal, Protocol, get_args
 
 from ledger.exports.cloud_events import CloudEvents
 from ledger.exports.jsonl import JsonLines
-from ledger.exports.openlineage import RunTraces, Told, run_events
+from ledger.exports.openlineage import RunTrace, RunTraces, run_events
 from ledger.exports.rows import PAGE_EVENTS, Selection, StoredEvent, line_of, pages
 from ledger.exports.tabular import Csv, Parquet
 from ledger.lifecycle.progress import Progress, silent
@@ -30,7 +30,6 @@ class Encoder(Protocol):
 
 
 _ENCODERS: dict[str, Callable[[BinaryIO, str], Encoder]] = {
-    "jsonl": JsonLines,
     "csv": Csv,
     "parquet": Parquet,
     "cloudevents": CloudEvents,
@@ -68,20 +67,26 @@ async def export_events(
     if format == "openlineage":
         count = await _export_lineage(tenant, file, wanted, progress)
     else:
-        count = await _export_rows(tenant, _ENCODERS[format](file, tenant.tenant_id), wanted, progress)
+        count = await _export_rows(tenant, _encoder(format, file, tenant.tenant_id, upto), wanted, progress)
     return Exported(format, count, after, upto, run_id)
+
+
+def _encoder(format: Format, file: BinaryIO, tenant_id: str, upto: int) -> Encoder:
+    if format == "jsonl":
+        return JsonLines(file, tenant_id, upto)
+    return _ENCODERS[format](file, tenant_id)
 
 
 async def _export_rows(tenant: Tenant, encoder: Encoder, wanted: Selection, progress: Progress) -> int:
     count, total = 0, wanted.upto - wanted.after if wanted.run_id is None else 0
-    progress("events", 0, total)
+    progress("exporting", 0, total)
     connection = await tenant.database.connect(Role.READER)
     try:
         async with aclosing(pages(connection, wanted)) as found:
             async for events in found:
                 await asyncio.to_thread(encoder.add, events)
                 count += len(events)
-                progress("events", count, total)
+                progress("exporting", count, total)
         await asyncio.to_thread(encoder.close)
     finally:
         await connection.close()
@@ -89,27 +94,31 @@ async def _export_rows(tenant: Tenant, encoder: Encoder, wanted: Selection, prog
 
 
 async def _export_lineage(tenant: Tenant, file: BinaryIO, wanted: Selection, progress: Progress) -> int:
-    count, told_at = 0, 0
-    async with aclosing(_lineage(tenant, wanted)) as runs:
-        async for told in runs:
+    """What is counted on the way are the events that were folded; the answer counts what was written."""
+    count, folded, told_at = 0, 0, 0
+    total = wanted.upto if wanted.run_id is None else 0
+    progress("exporting", 0, total)
+    async with aclosing(_traces(tenant, wanted)) as traces:
+        async for trace in traces:
+            told = run_events(tenant.tenant_id, trace)
             lines = [line_of(event) for position, event in told if wanted.after < position <= wanted.upto]
             await asyncio.to_thread(file.write, b"".join(lines))
-            count += len(lines)
-            if count - told_at >= PAGE_EVENTS:
-                told_at = count
-                progress("events", count, 0)
+            count, folded = count + len(lines), folded + len(trace.times)
+            if folded - told_at >= PAGE_EVENTS:
+                told_at = folded
+                progress("exporting", folded, total)
+    progress("exporting", folded, total)
     return count
 
 
-async def _lineage(tenant: Tenant, wanted: Selection) -> AsyncGenerator[list[Told]]:
+async def _traces(tenant: Tenant, wanted: Selection) -> AsyncGenerator[RunTrace]:
     """Run by run: what each comes to stands fast only at its last event."""
     connection = await tenant.database.connect(Role.READER)
     try:
         if wanted.run_id is not None:
-            trace = await folded_stream(connection, RunTraces(), tenant.tenant_id, wanted.run_id, wanted.upto)
-            yield run_events(tenant.tenant_id, trace)
+            yield await folded_stream(connection, RunTraces(), tenant.tenant_id, wanted.run_id, wanted.upto)
             return
         async for trace in folded_streams(connection, RunTraces(), tenant.tenant_id, wanted.upto):
-            yield run_events(tenant.tenant_id, trace)
+            yield trace
     finally:
         await connection.close()

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from ledger.contract.events import EventType, RecordedEvent
-from ledger.exports.rows import utc
+from ledger.contract.times import rfc3339
 from projections.fold import RunState, fold
 from projections.rows import ArtifactRow, AttemptRow, RunRow
 
@@ -68,6 +68,11 @@ class RunTraces:
         state.fold(event)
 
 
+def facet_schemas() -> list[str]:
+    """The address of each facet's schema."""
+    return list(_SCHEMAS.values())
+
+
 def run_events(tenant_id: str, trace: RunTrace) -> list[Told]:
     """Of one run and its attempts, in order of position; of a reserved stream none."""
     run = trace.state.run
@@ -76,10 +81,11 @@ def run_events(tenant_id: str, trace: RunTrace) -> list[Told]:
     told = [*_of_run(tenant_id, trace, run)]
     made = defaultdict(list)
     for artifact in trace.state.artifacts.values():
-        made[artifact.producer_step_id, artifact.producer_attempt or 1].append(artifact)
+        made[artifact.producer_step_id, artifact.producer_attempt].append(artifact)
     for of_step in trace.state.attempts.values():
         for attempt in of_step:
-            stored = made[attempt.step_id, attempt.attempt]
+            # Whoever stored a body may have named no attempt: then it is the one that ran meanwhile.
+            stored = [*made[attempt.step_id, attempt.attempt], *made[attempt.step_id, None]]
             told += _of_attempt(tenant_id, trace, run, attempt, stored)
     return sorted(told, key=itemgetter(0))
 
@@ -139,7 +145,7 @@ def _event(
 ) -> dict[str, Any]:
     return {
         "eventType": kind,
-        "eventTime": utc(at),
+        "eventTime": rfc3339(at),
         "run": {"runId": run_uuid, "facets": facets},
         "job": job,
         "inputs": inputs,

@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -102,11 +102,6 @@ def payload_columns(event: StoredEvent) -> dict[str, str | None]:
         "payload_base64": b64encode(data).decode() if data is not None and not event.is_own else None,
         "payload_commitment": event.payload_commitment.hex(),
     }
-
-
-def utc(time: datetime) -> str:
-    """RFC 3339."""
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def line_of(value: dict[str, Any]) -> bytes:

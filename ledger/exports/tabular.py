@@ -5,8 +5,9 @@ import io
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
+from ledger.contract.times import rfc3339
 from ledger.errors import ExtraMissing
-from ledger.exports.rows import StoredEvent, payload_columns, said, utc
+from ledger.exports.rows import StoredEvent, payload_columns, said
 
 COLUMNS = (
     "position", "version", "event_id", "event_type", "tenant_id", "run_id", "step_id", "attempt", "timestamp",
@@ -91,4 +92,4 @@ def _values(tenant_id: str, event: StoredEvent) -> tuple[Any, ...]:
 def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return utc(value) if hasattr(value, "isoformat") else value
+    return rfc3339(value) if hasattr(value, "isoformat") else value

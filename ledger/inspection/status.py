@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Any
 
 from ledger.composition import Ledger
@@ -161,6 +160,10 @@ def _of_projections(found: Sequence[Standing]) -> list[Problem]:
 
 
 def _unfinished(tenant_id: str, operation: Mapping[str, Any]) -> Problem:
-    at: datetime = operation["updated_at"]
-    what = f"{operation['kind']} is at the step {operation['step']} since {at:%Y-%m-%d %H:%M} UTC"
-    return Problem(what, f"where nobody is at it: daicho tenant {operation['kind']} {tenant_id}, again")
+    what = f"{operation['kind']} is at the step {operation['step']}"
+    again = f"daicho tenant {operation['kind']} {tenant_id}, again"
+    if (
+        operation["kind"] == "import"
+    ):  # `daicho import` or `daicho tenant import`, of a file that nobody noted
+        again = f"the import --as {tenant_id}, again, or daicho tenant delete {tenant_id} --yes"
+    return Problem(what, f"where nobody is at it: {again}")

@@ -13,6 +13,7 @@ import orjson
 from blobstore import digest_of
 from ledger.contract.events import EventType, RecordedEvent
 from ledger.contract.names import PROMPT_PACKS, is_reserved, name_problem
+from ledger.contract.times import rfc3339
 from ledger.errors import (
     InvalidName,
     PromptNotFound,
@@ -105,7 +106,7 @@ class PromptPackSummary:
     changed_by: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "changed_at": self.changed_at and self.changed_at.isoformat()}
+        return {**asdict(self), "changed_at": self.changed_at and rfc3339(self.changed_at)}
 
 
 class PromptPackLoader:

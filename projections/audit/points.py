@@ -65,6 +65,11 @@ class Point:
                 fix="Correct it",
             ) from None
 
+    @property
+    def in_own_zone(self) -> Self:
+        """The same moment as this machine's reader tells it."""
+        return self if self.time is None else type(self)(time=self.time.astimezone())
+
     def __str__(self) -> str:
         """What `parse` reads; empty for now."""
         if self.position is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from ledger.contract.events import EVENT_TYPES, RecordedEvent, decoded_payload
 from ledger.contract.names import shown
 from ledger.contract.state import GraphState
-from ledger.errors import PositionNotReached, RunNotFound
+from ledger.errors import InvalidPoint, PositionNotReached, RunNotFound
 from ledger.store.erasure import erasures_of
 from ledger.store.event_store import MAX_POSITION
 from ledger.store.recorded import recorded_event
@@ -110,9 +110,17 @@ class RunReader:
     async def bounds(
         self, since: Point, until: Point, last: int, run_id: str | None = None
     ) -> tuple[int, int]:
-        """The positions of a range, the first exclusive. Never beyond `last`."""
+        """The positions of a range, the first exclusive. Never beyond `last`. Raises InvalidPoint where it
+        ends before it begins."""
         upto = await self.position_of(until, run_id)
-        return await self.position_before(since, run_id), last if upto is None else min(upto, last)
+        after = await self.position_before(since, run_id)
+        if upto is not None and since != NOW and _is_backwards(since, until, after, upto):
+            raise InvalidPoint(
+                f"It begins at {since.in_own_zone} and ends at {until.in_own_zone}, which is before that",
+                expected="a beginning that is not after the end",
+                fix="Exchange the two",
+            )
+        return after, last if upto is None else min(upto, last)
 
     async def position_before(self, since: Point, run_id: str | None = None) -> int:
         """The last position that a range beginning at `since` leaves out; 0 where it leaves out none."""
@@ -178,3 +186,10 @@ class RunReader:
                 expected=f"position {first.position} or later ({first.recorded_at.astimezone().isoformat()})",
                 fix="Ask for a later point",
             )
+
+
+def _is_backwards(since: Point, until: Point, after: int, upto: int) -> bool:
+    """Between two times that are in order there may be no event, and the range is empty."""
+    if since.time is not None and until.time is not None:
+        return since.time > until.time
+    return after >= upto

@@ -26,6 +26,7 @@ from projections.audit.summaries import summary_of
 
 LOOKED_AT_MAX = 5_000
 LIMIT_MAX = 1_000
+ACTORS_SHOWN = 10
 TEXT_CHARS_MAX = 255  # as many as the longest name has
 WITH_CATEGORY = (EventType.STEP_FAILED, EventType.RUN_FAILED)
 
@@ -48,10 +49,7 @@ class Wanted:
 
     def __post_init__(self) -> None:
         for name in ("run_id", "step_id", "actor", "text"):
-            value = getattr(self, name)
-            if value is not None and not (0 < len(value) <= TEXT_CHARS_MAX and _is_storable(value)):
-                expected = f"1 to {TEXT_CHARS_MAX} characters, none of them U+0000 or a lone surrogate"
-                raise _invalid(name, expected, repr(value[:40]))
+            _require_storable(name, getattr(self, name))
         if self.category is not None and self.category not in {kind.value for kind in ErrorCategory}:
             listed = ", ".join(kind.value for kind in ErrorCategory)
             raise _invalid("category", f"one of {listed}", repr(self.category[:40]))
@@ -111,6 +109,7 @@ async def search(
             expected=f"at most {head + 1}, which the head comes before",
             fix="Give what the page before says in `next`",
         )
+    await require_types(reader, wanted.types or ())
     lower, upto = await reader.bounds(since, until, head)
     upper = upto + 1 if before is None else min(upto + 1, before)
     name, lead = _lead(wanted)
@@ -144,22 +143,35 @@ async def _require_known(reader: RunReader, wanted: Wanted) -> None:
     """Nothing was found: raises where that is because a name is misspelt, with what is like it."""
     if wanted.run_id is not None:
         await reader.require(wanted.run_id)
-    if wanted.step_id is not None:
+    if wanted.step_id is not None and not await _is_named(reader, "has_step", wanted.step_id):
         steps = await _names(reader, "step_ids")
-        if wanted.step_id not in steps:
-            raise StepNotFound(
-                f"No event of tenant {reader.tenant.tenant_id!r} names a step {shown(wanted.step_id)}",
-                fix=did_you_mean(wanted.step_id, steps, "`daicho stats` lists them"),
-            )
-    unknown = [name for name in wanted.types or () if name not in _OWN_TYPES]
-    if unknown:
-        types = await _names(reader, "event_types")
-        for name in unknown:
-            if name not in types:
-                raise InvalidSearch(
-                    f"No event has the type {shown(name)}",
-                    fix=did_you_mean(name, [*types, *_OWN_TYPES], f"Types are {', '.join(_OWN_TYPES)}"),
-                )
+        raise StepNotFound(
+            f"No event of tenant {reader.tenant.tenant_id!r} names a step {shown(wanted.step_id)}",
+            fix=did_you_mean(wanted.step_id, steps, "`daicho stats` lists them"),
+        )
+    if wanted.actor is not None and not await _is_named(reader, "has_actor", wanted.actor):
+        actors = await _names(reader, "actors")
+        some = f"Some are {', '.join(map(shown, actors[:ACTORS_SHOWN]))}" if actors else "No event names one"
+        raise InvalidSearch(
+            f"No event has the actor {shown(wanted.actor)}", fix=did_you_mean(wanted.actor, actors, some)
+        )
+
+
+async def require_types(reader: RunReader, types: Iterable[str]) -> None:
+    """Raises InvalidSearch where one is neither a type of the ledger's nor that of any event, with what is
+    like it: it would never be found, and nobody would know."""
+    for name in types:
+        if name in _OWN_TYPES or (_is_storable(name) and await _is_named(reader, "has_type", name)):
+            continue
+        topics = await _names(reader, "event_types")
+        raise InvalidSearch(
+            f"No event has the type {shown(name)}",
+            fix=did_you_mean(name, [*topics, *_OWN_TYPES], f"Types are {', '.join(_OWN_TYPES)}"),
+        )
+
+
+async def _is_named(reader: RunReader, statement: str, name: str) -> bool:
+    return bool(await reader.tenant.reader.fetchval(_SQL[statement], name, doing="looking for names"))
 
 
 async def _names(reader: RunReader, statement: str) -> list[str]:
@@ -224,6 +236,12 @@ def _category(event: RecordedEvent) -> str | None:
 
 def _text(event: RecordedEvent) -> bytes:
     return event.data.lower() if event.data is not None and isinstance(event.event_type, EventType) else b""
+
+
+def _require_storable(name: str, value: str | None) -> None:
+    if value is not None and not (0 < len(value) <= TEXT_CHARS_MAX and _is_storable(value)):
+        expected = f"1 to {TEXT_CHARS_MAX} characters, none of them U+0000 or a lone surrogate"
+        raise _invalid(name, expected, repr(value[:40]))
 
 
 def _is_storable(text: str) -> bool:

@@ -61,8 +61,18 @@ SELECT position, version, recorded_at, event_id, event_type, stream_id, step_id,
 -- How many events were looked at, and the last of them.
 SELECT count(*), min(position) FROM ({look}) AS looked_at
 
+-- name: has_step
+SELECT EXISTS (SELECT FROM ledger.events WHERE step_id = $1)
+
+-- name: has_type
+SELECT EXISTS (SELECT FROM ledger.events WHERE event_type = $1)
+
+-- name: has_actor
+SELECT EXISTS (SELECT FROM ledger.events WHERE actor = $1)
+
 -- name: step_ids
--- Every step that an event names, at most 1,000: from one to the next by the index, past the events of each.
+-- Steps that events name, for "did you mean", at most 1,000: from one to the next by the index, past the events
+-- of each.
 WITH RECURSIVE named (step_id) AS (
     (SELECT step_id FROM ledger.events WHERE step_id IS NOT NULL ORDER BY step_id LIMIT 1)
     UNION ALL
@@ -80,3 +90,12 @@ WITH RECURSIVE named (event_type) AS (
       FROM named WHERE named.event_type IS NOT NULL
 )
 SELECT event_type FROM named WHERE event_type IS NOT NULL LIMIT 1000
+
+-- name: actors
+WITH RECURSIVE named (actor) AS (
+    (SELECT actor FROM ledger.events WHERE actor IS NOT NULL ORDER BY actor LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.actor FROM ledger.events AS e WHERE e.actor > named.actor ORDER BY e.actor LIMIT 1)
+      FROM named WHERE named.actor IS NOT NULL
+)
+SELECT actor FROM named WHERE actor IS NOT NULL LIMIT 1000

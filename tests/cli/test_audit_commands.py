@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 
 from ledger import Event, Settings, Tenant
 from ledger.cli import main
-from projections.audit import ANSWERS, Answer, AuditQueries, Point, schema_of
+from ledger.cli.forms import FORMS
+from projections.audit import Answer, AuditQueries, Point, schema_of
 
 Asked = Callable[[AuditQueries], Awaitable[Answer]]
 
@@ -39,6 +40,9 @@ async def audited(tenant: Tenant) -> Tenant:
                 await step.get(outline)
                 fixed = await step.put(body.replace(b"1", b"3"), "output.json")
                 await step.repaired(kind="json_fix", before=outline, after=fixed)
+    await tenant.emitter.emit(
+        Event(event_type="run.cancelled", run_id="third", tenant_id=tenant.tenant_id, actor="ann")
+    )
     await tenant.wait_projected(await tenant.store.head())
     return tenant
 
@@ -146,6 +150,20 @@ async def test_following_a_run_that_has_ended_prints_it_and_ends(daicho: CliRunn
         (("search", "--run", "frist"), "Did you mean 'first'"),
         (("search", "--step", "outlin"), "Did you mean 'outline'"),
         (("search", "--type", "step.faild"), "Did you mean 'step.failed'"),
+        (
+            ("search", "--type", "step.failed", "--type", "nonsense"),
+            "No event has the type 'nonsense'. Types are",
+        ),
+        (("search", "--actor", "anm"), "Did you mean 'ann'"),
+        (("search", "--actor", "zoe"), "Some are 'ann'"),
+        (("search", "--category", "retry"), "is not one of 'retryable'"),
+        (("search", "--since", "5", "--until", "4"), "begins at 5 and ends at 4, which is before that"),
+        (("search", "--since", "1h", "--until", "2h"), "which is before that"),
+        (("search", "--since", "5", "--until", "2001-01-01"), "which is before that"),
+        (("stats", "--since", "5", "--until", "4"), "which is before that"),
+        (("export", "--since", "5", "--until", "4"), "which is before that"),
+        (("export", "--format", "xml"), "is not one of 'jsonl'"),
+        (("search", "--before", "nonsense"), "'nonsense' is not"),
         (("search", "--before", "999"), "There is no position before 999"),
         (("search", "--until", "999"), "There is no position 999"),
         (("stats", "--until", "999"), "There is no position 999"),
@@ -174,7 +192,7 @@ async def test_what_is_wrong_is_told_with_what_is_like_it(
 async def test_schemas_are_printed_one_or_all(daicho: CliRunner) -> None:
     code, output = await _run(daicho, "schema")
     everything: dict[str, Any] = json.loads(output)
-    assert (code, everything.keys()) == (0, ANSWERS.keys())
+    assert (code, everything.keys()) == (0, FORMS.keys())
     for name, schema in everything.items():
         Draft202012Validator.check_schema(schema)
         assert json.loads((await _run(daicho, "schema", name))[1]) == schema

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from ledger import Event, Ledger, Settings, Tenant
+from tests.exports.conftest import Counter, count_once
 
 DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
 
@@ -152,3 +153,27 @@ async def test_wrong_usage_is_told_with_exit_code_2(
         printed, complaints = await process.communicate()
     assert (process.returncode, printed) == (2, b"")
     assert b"Error" in complaints
+
+
+@pytest.mark.parametrize("follow", [(), ("-f",)], ids=["once", "follow"])
+async def test_a_type_that_no_event_can_have_is_refused_with_what_is_like_it(
+    home: Path, tenant: Tenant, follow: tuple[str, ...]
+) -> None:
+    await emit(tenant, "a")
+    async with tailing(home, tenant, "--type", "run.canceled", *follow) as process:
+        printed, complaints = await process.communicate()
+    assert (process.returncode, printed) == (2, b"")
+    assert b"Did you mean 'run.cancelled'" in complaints
+
+
+async def test_a_type_is_waited_for_that_the_ledger_knows(home: Path, tenant: Tenant) -> None:
+    async with tailing(home, tenant, "-f", "--type", "run.succeeded") as process:
+        await emit(tenant, "a")
+        await emit(tenant, "a", kind="run.succeeded")
+        assert positions([await next_line(process)]) == [2]
+
+
+async def test_topics_of_other_applications_are_types_too(home: Path, tenant: Tenant) -> None:
+    await asyncio.to_thread(count_once, tenant.application_env())
+    [line] = await tail(home, tenant, "--type", f"{Counter.__module__}:Counter.Counted")
+    assert line.endswith("bytes of another application]")

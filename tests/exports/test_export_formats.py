@@ -3,9 +3,8 @@
 import csv
 import io
 import sys
-import tracemalloc
-from collections.abc import Callable
-from datetime import datetime
+from base64 import b64decode
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,12 @@ from cloudevents.core.v1.event import CloudEvent
 from pyarrow import parquet
 
 from ledger import Event, EventType, RecordedEvent, Tenant
-from ledger.errors import ExtraMissing, PositionNotReached, RunNotFound
+from ledger.errors import ExtraMissing, InvalidPoint, PositionNotReached, RunNotFound
 from ledger.exports import FORMATS, Exported, Format, export_events, exporting, rows, tabular
+from ledger.exports.jsonl import line_of_text
+from ledger.exports.openlineage import facet_schemas
 from projections.audit import Point
+from tests.exports.openlineage_schema import facets, problems
 from tests.lifecycle.conftest import SECRET
 
 
@@ -56,8 +58,10 @@ def values_of(tenant: Tenant, event: RecordedEvent) -> dict[str, Any]:
 
 async def test_a_line_of_jsonl_says_all_of_an_event(filled: Tenant) -> None:
     events = await recorded(filled)
-    told = [orjson.loads(line) for line in (await exported(filled, "jsonl")).splitlines()]
-    assert len(told) == len(events)
+    lines = (await exported(filled, "jsonl")).splitlines(keepends=True)
+    told = [orjson.loads(line) for line in lines]
+    assert [line_of_text(1, line).event.payload for line in lines] == [event.data for event in events]
+    assert {line["upto"] for line in told} == {len(events)}
     for line, event in zip(told, events, strict=True):
         for name, value in values_of(filled, event).items():
             found = datetime.fromisoformat(line[name]) if isinstance(value, datetime) else line[name]
@@ -87,6 +91,8 @@ async def test_csv_is_read_by_the_standard_library(filled: Tenant) -> None:
                 assert line[name] == ("" if value is None else str(value)), name
         if event.payload is not None:
             assert orjson.loads(line["payload"]) == event.payload
+        elif event.data is not None:
+            assert b64decode(line["payload_base64"]) == event.data
 
 
 async def test_parquet_is_read_by_pyarrow_and_duckdb(filled: Tenant, tmp_path: Path) -> None:
@@ -98,6 +104,7 @@ async def test_parquet_is_read_by_pyarrow_and_duckdb(filled: Tenant, tmp_path: P
     for row, event in zip(told, events, strict=True):
         assert {name: row[name] for name in values_of(filled, event)} == values_of(filled, event)
         assert event.payload is None or orjson.loads(row["payload"]) == event.payload
+        assert row["payload_base64"] is None or b64decode(row["payload_base64"]) == event.data
     with duckdb.connect() as database:
         by_type = database.execute(
             "SELECT event_type, count(*) FROM read_parquet(?) GROUP BY ALL ORDER BY ALL", [str(path)]
@@ -127,6 +134,15 @@ async def test_cloud_events_are_read_by_the_sdk(filled: Tenant) -> None:
             assert told.get_data() == (event.payload if is_own else event.data)
 
 
+async def test_open_lineage_is_as_its_specification_wants_it(filled: Tenant) -> None:
+    events = [orjson.loads(line) for line in (await exported(filled, "openlineage")).splitlines()]
+    assert [problem for event in events for problem in problems(event)] == []
+    assert {facet["_schemaURL"] for event in events for facet in facets(event)} >= set(facet_schemas()[1:])
+    outline = f"storage/{filled.tenant_id}/run-1/outline/outline.json"
+    [made] = [event for event in events if outline in {dataset["name"] for dataset in event["outputs"]}]
+    assert (made["eventType"], made["job"]["name"]) == ("COMPLETE", "run.outline")
+
+
 @pytest.mark.parametrize("format", FORMATS)
 async def test_an_export_of_a_run_a_range_and_nothing(filled: Tenant, format: Format) -> None:
     async def done(**wanted: Any) -> Exported:
@@ -136,7 +152,10 @@ async def test_an_export_of_a_run_a_range_and_nothing(filled: Tenant, format: Fo
     of_run = [event.position for event in events if event.run_id == "run-1"]
     assert (await done()).upto == events[-1].position
     assert (await done(run_id="run-1", until=Point(version=1))).upto == of_run[0]
-    assert (await done(since=events[-1].recorded_at, until=events[0].recorded_at)).events == 0
+    tick = timedelta(microseconds=1)
+    assert (await done(until=events[0].recorded_at - tick)).events == 0
+    with pytest.raises(InvalidPoint, match="which is before that"):
+        await done(since=events[-1].recorded_at, until=events[0].recorded_at)
     with pytest.raises(RunNotFound, match="run-1"):
         await done(run_id="run-2")
     with pytest.raises(PositionNotReached):
@@ -144,6 +163,16 @@ async def test_an_export_of_a_run_a_range_and_nothing(filled: Tenant, format: Fo
     if format != "openlineage":
         assert (await done(run_id="run-1")).events == len(of_run)
         assert (await done(since=2, until=3)).events == 2
+
+
+async def test_of_a_tenant_without_events_every_format_is_whole(tenant: Tenant, tmp_path: Path) -> None:
+    for format in ("jsonl", "cloudevents", "openlineage"):
+        assert await exported(tenant, format) == b""
+    assert (await exported(tenant, "csv")).decode() == ",".join(tabular.COLUMNS) + "\r\n"
+    path = tmp_path / "none.parquet"
+    path.write_bytes(await exported(tenant, "parquet"))
+    table = parquet.read_table(path)
+    assert (tuple(table.column_names), table.num_rows) == (tabular.COLUMNS, 0)
 
 
 async def test_what_is_recorded_while_an_export_runs_is_not_in_it(
@@ -163,43 +192,6 @@ async def test_what_is_recorded_while_an_export_runs_is_not_in_it(
     monkeypatch.setattr(exporting, "pages", pages)
     lines = (await exported(filled, "jsonl")).splitlines()
     assert [orjson.loads(line)["position"] for line in lines] == list(range(1, head + 1))
-
-
-class Nowhere(io.RawIOBase):
-    """Keeps nothing of what is written to it."""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        return len(data)
-
-
-@pytest.mark.parametrize("format", [format for format in FORMATS if format != "openlineage"])
-async def test_an_export_holds_a_page_in_memory_however_long_the_log(
-    tenant: Tenant, format: Format, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows, "PAGE_EVENTS", 50)
-    monkeypatch.setattr(tabular, "ROW_GROUP_EVENTS", 50)
-
-    async def peak_of(count: int, new: Callable[[int], Event]) -> int:
-        await tenant.emitter.emit_many([new(number) for number in range(count)])
-        await export_events(tenant, Nowhere(), format)  # what is loaded once is loaded
-        tracemalloc.start()
-        try:
-            await export_events(tenant, Nowhere(), format)
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-
-    def new(number: int) -> Event:
-        text = sha256(str(number).encode()).hexdigest() * 150
-        return Event(
-            event_type="run.cancelled", run_id="r", tenant_id=tenant.tenant_id, payload={"reason": text}
-        )
-
-    short = await peak_of(100, new)
-    assert await peak_of(900, new) < 2 * short
 
 
 async def test_without_pyarrow_there_is_no_parquet(filled: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:

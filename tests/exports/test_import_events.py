@@ -1,10 +1,14 @@
 """`daicho import` of our own jsonl gives the same ledger: ids, order, digests."""
 
 import asyncio
+import gzip
 import io
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -15,10 +19,13 @@ from hypothesis import strategies as st
 
 from ledger import Ledger, Settings, Tenant
 from ledger.cli import main
-from ledger.errors import ArchiveDamaged, ArchiveUnreadable, TenantConflict, TenantCopyDiffers, TenantNotFound
-from ledger.exports import export_events, import_events, importing
-from ledger.exports.jsonl import event_of, line
+from ledger.errors import ArchiveDamaged, ArchiveUnreadable, TenantConflict, TenantNotFound
+from ledger.exports import checking, export_events, import_events, importing
+from ledger.exports.checking import checked
+from ledger.exports.jsonl import Line, line, line_of_text
 from ledger.exports.rows import StoredEvent
+from ledger.inspection import statuses
+from ledger.upkeep.sorting import RecordSorter
 from projections import verify
 from projections.audit import AuditQueries
 from tests.lifecycle.conftest import Killed, acts, killed_at, log_rows, new_id
@@ -66,47 +73,101 @@ async def test_an_import_that_was_killed_goes_on(
     undo()
     with pytest.raises(TenantNotFound):
         await ledger.tenant(new)
+    [problem] = [
+        each for found in await statuses(ledger) if found.tenant_id == new for each in found.problems
+    ]
+    assert f"--as {new}, again" in problem.fix
     await import_events(ledger, exported, new)
     assert await log_rows((await ledger.tenant(new)).database) == await log_rows(filled.database)
     with pytest.raises(TenantConflict):
         await import_events(ledger, exported, new)
 
 
-def without_line(number: int) -> Callable[[list[bytes]], list[bytes]]:
-    return lambda lines: lines[:number] + lines[number + 1 :]
+Lines = list[bytes]
 
 
-def cut_short(lines: list[bytes]) -> list[bytes]:
-    return [*lines[:-1], lines[-1][:-20]]
+def sealed(told: dict[str, Any]) -> bytes:
+    """A line with whatever is `told`, as somebody would write it who knows how."""
+    told = {name: value for name, value in told.items() if name != "line_sha256"}
+    text = orjson.dumps(told)[:-1]
+    return text + b',"line_sha256":"' + sha256(text).hexdigest().encode() + b'"}\n'
 
 
-def of_another(lines: list[bytes]) -> list[bytes]:
-    told = orjson.loads(lines[2])
-    return [*lines[:2], orjson.dumps({**told, "tenant_id": "another"}) + b"\n", *lines[3:]]
+def with_line(number: int, **changes: Any) -> Callable[[Lines], Lines]:
+    def change(lines: Lines) -> Lines:
+        told = orjson.loads(lines[number]) | changes
+        return [*lines[:number], sealed(told), *lines[number + 1 :]]
+
+    return change
 
 
-def with_a_key_more(lines: list[bytes]) -> list[bytes]:
-    return [orjson.dumps({**orjson.loads(lines[0]), "mood": 1}) + b"\n", *lines[1:]]
+def with_bytes(old: bytes, new: bytes) -> Callable[[Lines], Lines]:
+    def change(lines: Lines) -> Lines:
+        assert old in lines[1]
+        return [lines[0], lines[1].replace(old, new), *lines[2:]]
+
+    return change
 
 
-def without_zone(lines: list[bytes]) -> list[bytes]:
-    return [orjson.dumps({**orjson.loads(lines[0]), "timestamp": "2026-01-01T00:00:00"}) + b"\n", *lines[1:]]
+def without_key(lines: Lines) -> Lines:
+    told = orjson.loads(lines[0])
+    del told["actor"]
+    return [sealed(told), *lines[1:]]
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (without_line(0), "Line 1 of .* is position 2"),
-        (without_line(3), "Line 4 of .* is position 5"),
-        (cut_short, "cannot be read"),
-        (of_another, "is of tenant 'another'"),
-        (with_a_key_more, "has not the keys of an event"),
-        (without_zone, "has no offset"),
-    ],
-)
+def with_an_id_twice(lines: Lines) -> Lines:
+    return with_line(4, event_id=orjson.loads(lines[1])["event_id"])(lines)
+
+
+def with_a_version_twice(lines: Lines) -> Lines:
+    return with_line(4, version=orjson.loads(lines[1])["version"])(lines)
+
+
+DAMAGE: dict[str, tuple[Callable[[Lines], Lines], str]] = {
+    "its first line is gone": (lambda lines: lines[1:], "Line 1 of .* is position 2"),
+    "a line is gone": (lambda lines: lines[:3] + lines[4:], "Line 4 of .* is position 5"),
+    "its last line is gone": (lambda lines: lines[:-1], "ends at position .* every position up to"),
+    "its last line is cut": (lambda lines: [*lines[:-1], lines[-1][:-20]], "it is no JSON"),
+    "its last line has no end": (lambda lines: [*lines[:-1], lines[-1][:-1]], "it was changed since"),
+    "two lines changed places": (lambda lines: [lines[1], lines[0], *lines[2:]], "Line 1 of .* position 2"),
+    "a line is there twice": (lambda lines: [*lines[:3], *lines[2:]], "Line 4 of .* is position 3"),
+    "a blank line follows": (lambda lines: [*lines, b"\n"], "it is no JSON"),
+    "it is one line": (lambda lines: [b"".join(lines).replace(b"\n", b"")], "it is no JSON"),
+    "it is packed": (lambda lines: [gzip.compress(b"".join(lines))], "it is no JSON"),
+    "it is JSON of another kind": (lambda lines: [b"[]\n"], "has not the keys of an event"),
+    "a run was changed": (with_bytes(b'"run-1"', b'"run-2"'), "it was changed since"),
+    "a type was changed": (with_bytes(b"step.started", b"step.failing"), "it was changed since"),
+    "a time was changed": (with_bytes(b'"recorded_at":"2', b'"recorded_at":"3'), "it was changed since"),
+    "white space came in": (with_bytes(b'"version":2', b'"version": 2'), "it was changed since"),
+    "a key came in": (with_line(0, mood=1), "has not the keys of an event"),
+    "a key is gone": (without_key, "has not the keys of an event"),
+    "a line is another tenant's": (with_line(2, tenant_id="another"), "is of tenant 'another'"),
+    "a line is of another export": (with_line(2, upto=9), "is of another export"),
+    "a tenant is no text": (with_line(0, tenant_id=["acme"]), "is not text"),
+    "an id is there twice": (with_an_id_twice, "Lines 2 and 5 of .* have the same event id"),
+    "a version is there twice": (
+        with_a_version_twice,
+        "Lines 2 and 5 of .* have the same version of its run",
+    ),
+    "a time goes back": (with_line(2, recorded_at="2001-01-01T00:00:00Z"), "was recorded before the line"),
+    "a time has no zone": (with_line(0, timestamp="2026-01-01T00:00:00"), "has no offset"),
+    "a payload was changed": (with_line(0, payload={"pipeline": "forged"}), "does not meet its commitment"),
+    "a salt was changed": (with_line(0, salt="00" * 16), "does not meet its commitment"),
+    "a salt is short": (with_line(0, salt="00"), "is not 16 bytes"),
+    "a payload is too large": (with_line(0, payload={"x": "y" * 70_000}), "more than any event's"),
+    "an erased one has a salt": (with_line(0, erased=True), "has a salt, unless it is erased"),
+    "an attempt is too large": (with_line(1, attempt=2**31), "is no such number"),
+    "an attempt is none": (with_line(1, attempt=0), "is no such number"),
+    "a schema version is too large": (with_line(1, schema_version=2**15), "is no such number"),
+    "a run has no name": (with_line(1, run_id=""), "has no name"),
+}
+
+
+@pytest.mark.parametrize("which", DAMAGE)
 async def test_a_file_that_is_no_whole_log_makes_no_tenant(
-    ledger: Ledger, exported: Path, change: Callable[[list[bytes]], list[bytes]], told: str
+    ledger: Ledger, exported: Path, which: str
 ) -> None:
+    change, told = DAMAGE[which]
     exported.write_bytes(b"".join(change(exported.read_bytes().splitlines(keepends=True))))
     new = new_id()
     with pytest.raises(ArchiveDamaged, match=told):
@@ -114,17 +175,24 @@ async def test_a_file_that_is_no_whole_log_makes_no_tenant(
     assert await ledger.tenants.catalogue.find(new) is None
 
 
-async def test_a_payload_that_does_not_meet_its_commitment_makes_no_tenant(
-    ledger: Ledger, exported: Path
-) -> None:
+async def test_a_line_of_a_newer_daicho_makes_no_tenant(ledger: Ledger, exported: Path) -> None:
     lines = exported.read_bytes().splitlines(keepends=True)
-    lines[0] = lines[0].replace(b'"topic":"moving"', b'"topic":"forged"')
-    exported.write_bytes(b"".join(lines))
+    exported.write_bytes(b"".join(with_line(0, schema_version=77)(lines)))
     new = new_id()
-    with pytest.raises(TenantCopyDiffers, match="do not meet their commitments"):
+    with pytest.raises(ArchiveUnreadable, match="recorded by a newer daicho"):
         await import_events(ledger, exported, new)
-    with pytest.raises(TenantNotFound):
-        await ledger.tenant(new)
+    assert await ledger.tenants.catalogue.find(new) is None
+
+
+async def test_what_must_occur_once_is_found_among_more_than_memory_holds(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "RecordSorter", partial(RecordSorter, held_max=3))
+    lines = exported.read_bytes().splitlines(keepends=True)
+    assert checked(exported).head == len(lines)
+    exported.write_bytes(b"".join(with_line(9, event_id=orjson.loads(lines[1])["event_id"])(lines)))
+    with pytest.raises(ArchiveDamaged, match="Lines 2 and 10"):
+        checked(exported)
 
 
 async def test_what_is_no_file_and_what_is_empty_is_told(ledger: Ledger, tmp_path: Path) -> None:
@@ -140,9 +208,23 @@ async def test_what_is_no_file_and_what_is_empty_is_told(ledger: Ledger, tmp_pat
 def test_any_bytes_of_a_payload_come_back(data: bytes) -> None:
     now = datetime.now(UTC)
     event = StoredEvent(
-        1, 0, now, now, UUID(int=7), None, 1, "app/1", "shop:Order", None, None, None, data, b"salt", b"c"
+        1,
+        0,
+        now,
+        now,
+        UUID(int=7),
+        None,
+        1,
+        "app/1",
+        "shop:Order",
+        None,
+        None,
+        None,
+        data,
+        bytes(16),
+        bytes(32),
     )
-    assert event_of(1, line("acme", event)) == ("acme", event)
+    assert line_of_text(1, line("acme", event, 9)) == Line("acme", 9, event)
 
 
 async def test_the_commands_write_a_file_whole_or_not_at_all(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -83,7 +84,7 @@ async def _compare(
                 expected = search_events(events, one, after=since - 1, upto=until)
                 if _is_misspelt(one, events):
                     assert not expected
-                    with pytest.raises((RunNotFound, StepNotFound)):
+                    with pytest.raises((RunNotFound, StepNotFound, InvalidSearch)):
                         await _all_pages(audit, one, limit, since, until)
                 else:
                     assert await _all_pages(audit, one, limit, since, until) == expected
@@ -94,9 +95,11 @@ async def _compare(
 
 
 def _is_misspelt(one: Wanted, events: list[RecordedEvent]) -> bool:
-    """No event at all has the run, or the step."""
-    return (one.run_id is not None and one.run_id not in {event.run_id for event in events}) or (
-        one.step_id is not None and one.step_id not in {event.step_id for event in events}
+    """No event at all has the run, or the step, or the actor."""
+    return (
+        (one.run_id is not None and one.run_id not in {event.run_id for event in events})
+        or (one.step_id is not None and one.step_id not in {event.step_id for event in events})
+        or (one.actor is not None and one.actor not in {event.actor for event in events})
     )
 
 
@@ -211,6 +214,41 @@ def test_a_repair_helped_where_its_validator_passed_the_next_time_it_spoke() -> 
         ("any", 1, 1, 0, 0),
         ("fix", 3, 1, 1, 1),
     ]
+
+
+def _start(tenant: Tenant, run_id: str, step_id: str, actor: str | None = None) -> Event:
+    return Event(
+        event_type="step.started", run_id=run_id, step_id=step_id, actor=actor, tenant_id=tenant.tenant_id
+    )
+
+
+@pytest.mark.parametrize("given", [{}, {"types": ["step.started"]}, {"step_id": "s"}, {"actor": "ann"}])
+async def test_no_event_is_missed_or_told_twice_while_others_are_recorded(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(search_module, "LOOKED_AT_MAX", 5)
+    await tenant.emitter.emit_many([_start(tenant, f"r-{number}", "s", "ann") for number in range(40)])
+    there = [event.position for event in await tenant.store.read()]
+    audit, found, before = AuditQueries(tenant), list[int](), None
+    while True:
+        page = await audit.search(**given, before=before, limit=3)
+        found += [event.position for event in page.events]
+        await tenant.emitter.emit_many([_start(tenant, "later", "s", "ann") for _ in range(7)])
+        if page.next is None:
+            break
+        before = page.next
+    assert found == there[::-1]
+
+
+async def test_a_name_beyond_those_that_are_suggested_is_known_all_the_same(tenant: Tenant) -> None:
+    names = [f"name-{number:04}" for number in range(1_001)]
+    for some in (names[:600], names[600:]):
+        await tenant.emitter.emit_many([_start(tenant, "r", name, name) for name in some])
+    audit, last = AuditQueries(tenant), names[-1]
+    assert (await audit.search(step_id=last, category="retryable")).events == []
+    assert (await audit.search(actor=last, text="nowhere")).events == []
+    with pytest.raises(InvalidSearch, match="Did you mean 'name-0001'"):
+        await audit.search(actor="nam-0001")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""Times in a terminal are the reader's own, whatever zone that is; in JSON they are UTC."""
+
+import asyncio
+import os
+import re
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ledger import Settings, Tenant
+
+DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
+AHEAD = timedelta(hours=9, minutes=30)
+ZONES = ("UTC0", "XXX-09:30")  # POSIX counts the other way round: the second is ahead of UTC
+TIME = re.compile(r"(?<!\d)(?:\d{4}-)?\d\d-\d\d \d\d:\d\d(?::\d\d)?")
+COMMANDS = (
+    "tail",
+    "search",
+    "runs",
+    "timeline run-1",
+    "state run-1",
+    "explain run-1 draft",
+    "table attempts",
+)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"projection": "external"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_times_are_the_readers_own_in_a_terminal_and_utc_in_json(
+    home: Path, tenant: Tenant, command: str
+) -> None:
+    async with tenant.run("run-1", prompt_pack="mock_pack") as run:
+        with pytest.raises(ConnectionError):
+            async with run.step("draft"):
+                raise ConnectionError("reset by peer")
+        async with run.step("draft"):
+            pass
+    at_home, abroad = [TIME.findall(await said(home, tenant, zone, command)) for zone in ZONES]
+    assert at_home
+    moved = [instant(theirs) - instant(ours) for ours, theirs in zip(at_home, abroad, strict=True)]
+    assert set(moved) == {AHEAD}
+    in_json = [await said(home, tenant, zone, f"{command} --json") for zone in ZONES]
+    assert in_json[0] == in_json[1]
+    assert re.search(r"T\d\d:\d\d:\d\d(\.\d+)?Z\"", in_json[0])
+    assert not re.search(r"T\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d", in_json[0])
+
+
+def instant(shown: str) -> datetime:
+    """Where the year is left out it is this one, and where the seconds are, they are none."""
+    whole = shown if shown[4] == "-" else f"{datetime.now().year}-{shown}"
+    return datetime.fromisoformat(whole)
+
+
+async def said(home: Path, tenant: Tenant, zone: str, command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *DAICHO, *command.split(), "-t", tenant.tenant_id,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "DAICHO_HOME": str(home), "TZ": zone},
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        printed, _ = await process.communicate()
+    assert process.returncode == 0
+    return printed.decode()
