@@ -1,5 +1,6 @@
 """Commands that replay: timeline, state, table, replay, diff, explain, lineage, schema."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from ledger.cli.answers.lineage import lineage_dot, lineage_view
 from ledger.cli.answers.state import replay_view, rows_view, state_view
 from ledger.cli.answers.timeline import entry_line, timeline_view
 from ledger.cli.forms import FORMS, schema_of_form
+from ledger.cli.piping import ends_with_its_reader
 from ledger.cli.points import POINT, at_option
 from ledger.cli.running import (
     CHECK_FAILED,
@@ -25,6 +27,8 @@ from ledger.cli.running import (
     without_async,
 )
 from projections.audit import AuditQueries, Point, TimelineEntry
+from projections.audit.bodies import BodyChange
+from projections.audit.diff import artifact_changes
 from projections.audit.lineage import Direction
 
 _ENTRY = TypeAdapter(TimelineEntry)
@@ -56,18 +60,20 @@ async def timeline(
 ) -> None:
     """Show everything that happened in RUN, in order.
 
-    With -f one entry per line, with --json one object per line; it ends when the run does.
+    With -f one entry per line, with --json one object per line; it ends when the run does. Ctrl-C
+    ends it with exit code 130; a reader that has seen enough (`| head -1`) with 0.
     """
     if follow and at is not None:
         raise click.UsageError("--follow goes on from now, and --at looks back")
     async with open_tenant(tenant_id, projection="external") as tenant:
         audit = AuditQueries(tenant)
         if follow:
-            async for entry in audit.follow(run_id, step=step, since=since, errors=errors):
-                if as_json:
-                    print_json_line(_ENTRY.dump_python(entry, mode="json"))
-                else:
-                    out.print(entry_line(entry), soft_wrap=True)
+            with ends_with_its_reader():
+                async for entry in audit.follow(run_id, step=step, since=since, errors=errors):
+                    if as_json:
+                        print_json_line(_ENTRY.dump_python(entry, mode="json"))
+                    else:
+                        out.print(entry_line(entry), soft_wrap=True)
             return
         found = await audit.timeline(run_id, at, step=step, since=since, errors=errors)
     if as_json:
@@ -182,8 +188,11 @@ async def diff(
     b: Point | None,
     bodies: bool,
     as_json: bool,
-) -> None:
-    """Show what differs between RUN and OTHER, or in RUN between two points."""
+) -> int:
+    """Show what differs between RUN and OTHER, or in RUN between two points.
+
+    With --bodies exit code 1 where one of them is not what its digest says.
+    """
     if other is None and a is None and b is None:
         raise click.UsageError("Name another run, or a point with --from or --to")
     async with open_tenant(tenant_id, projection="external") as tenant:
@@ -192,6 +201,7 @@ async def diff(
         print_json(found)
     else:
         out.print(diff_view(found))
+    return _checked(change.body for change in artifact_changes(found))
 
 
 @click.command()
@@ -201,15 +211,23 @@ async def diff(
 @bodies_option
 @json_option
 @runs_async
-async def explain(run_id: str, step_id: str, tenant_id: str | None, bodies: bool, as_json: bool) -> None:
+async def explain(run_id: str, step_id: str, tenant_id: str | None, bodies: bool, as_json: bool) -> int:
     """Explain one step of RUN: every attempt, its errors, whether a machine may retry it and why, its
-    inputs, outputs, reports and repairs, and what waited for it."""
+    inputs, outputs, reports and repairs, and what waited for it.
+
+    With --bodies exit code 1 where one of them is not what its digest says.
+    """
     async with open_tenant(tenant_id, projection="external") as tenant:
         found = await AuditQueries(tenant).explain(run_id, step_id, bodies=bodies)
     if as_json:
         print_json(found)
     else:
         out.print(explain_view(found))
+    return _checked(repair.change for repair in found.repairs)
+
+
+def _checked(changes: Iterable[BodyChange | None]) -> int:
+    return CHECK_FAILED if any(change and change.kind == "corrupt" for change in changes) else 0
 
 
 @click.command()

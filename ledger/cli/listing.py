@@ -94,7 +94,7 @@ async def _list_as_of(
     if as_json:
         print_json(page)
         return
-    out.print(Text(f"as of position {page.position}", style="dim"))
+    out.print(Text(f"as of {render.position_text(page.position)}", style="dim"))
     out.print(render.runs_table(page.runs) if page.runs else "No such runs.")
     _say_more(page.next)
 

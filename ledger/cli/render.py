@@ -1,9 +1,11 @@
 """Answers as tables for people. Times are shown in the reader's zone."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +20,7 @@ STATUS_STYLES = {
     "running": "cyan",
     "not_started": "dim",
 }
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 WRAPPED = frozenset({"error", "what", "message", "path", "", "name", "parameters", "can"})
 
 
@@ -101,7 +104,8 @@ def events(count: int) -> str:
 
 
 def local_time(time: datetime | None) -> str:
-    return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """With the offset: where clocks are put back, an hour comes twice."""
+    return "" if time is None else time.astimezone().isoformat(" ", "seconds")
 
 
 def short_time(time: datetime | None) -> str:
@@ -117,12 +121,28 @@ def duration(milliseconds: int | None, *, sign: str = "") -> str:
         return ""
     if milliseconds < 1_000:
         return f"{sign}{milliseconds} ms"
-    seconds = milliseconds / 1_000
-    if seconds < 60:
-        return f"{sign}{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
+    if milliseconds < 59_950:
+        return f"{sign}{milliseconds / 1_000:.1f} s"
+    minutes, seconds = divmod(round(milliseconds / 1_000), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{sign}{hours}h{minutes:02}m" if hours else f"{sign}{minutes}m{rest:02}s"
+    days, hours_of_day = divmod(hours, 24)
+    if days:
+        return f"{sign}{days}d{hours_of_day:02}h"
+    return f"{sign}{hours}h{minutes:02}m" if hours else f"{sign}{minutes}m{seconds:02}s"
+
+
+def offset(milliseconds: int | None) -> str:
+    """How long after the beginning, to the second also after days: what follows must be told apart."""
+    if milliseconds is None or milliseconds < 3_600_000:
+        return duration(milliseconds, sign="+")
+    minutes, seconds = divmod(round(milliseconds / 1_000), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"+{f'{days}d' if days else ''}{hours:0{2 if days else 1}}h{minutes:02}m{seconds:02}s"
+
+
+def position_text(position: int) -> str:
+    return f"position {position}" if position else "position 0, before the first event"
 
 
 def count(number: int) -> str:
@@ -148,6 +168,16 @@ def usage_cells(usage: dict[str, Any] | None) -> tuple[str, str]:
 
 def first_line(text: str) -> str:
     return plain(text.splitlines()[0]) if text else ""
+
+
+def is_digest(text: str) -> bool:
+    """Of those the first twelve digits are shown; `--json` has all."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def fitted(text: str, cells: int) -> str:
+    """Cut to so many cells of a terminal: of some scripts a character takes two."""
+    return text if cell_len(text) <= cells else f"{set_cell_size(text, cells - 1).rstrip()}…"
 
 
 def plain(text: str) -> str:

@@ -7,14 +7,14 @@ import functools
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import click
 import orjson
 from pydantic import ValidationError
-from rich.console import Console
+from rich.text import Text
 
 from blobstore.errors import (
     BlobAccessDenied,
@@ -23,6 +23,8 @@ from blobstore.errors import (
     BlobStoreUnavailable,
     DaichoError,
 )
+from ledger.cli.console import PlainConsole
+from ledger.cli.piping import let_go_of_output
 from ledger.composition import Ledger
 from ledger.errors import EmbeddedServerError, SettingsError, StoreUnavailable
 from ledger.logs import configure_logs
@@ -44,16 +46,10 @@ _OUT_OF_REACH = (
 )
 
 
-class _Output(Console):
-    def on_broken_pipe(self) -> None:
-        """As wherever else it breaks; rich would end with exit code 1, which says that a check failed."""
-        raise BrokenPipeError("the reader of standard output is gone")
-
-
 # Where there is no terminal, lines are as long as they are: other programs read them.
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
-out = _Output(highlight=False, width=_WIDTH)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = PlainConsole(highlight=False, width=_WIDTH)
+err = PlainConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def runs_async(command: Callable[..., Awaitable[int | None]]) -> Callable[..., None]:
@@ -77,22 +73,16 @@ def _exit_code(work: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _let_go_of_standard_output()
+        let_go_of_output()
         return INTERRUPTED
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        _let_go_of_standard_output()
+        let_go_of_output()
         return tell_usage(
             f"What there is to say cannot be written: {error.strerror}. Make room and try again."
         )
     return code
-
-
-def _let_go_of_standard_output() -> None:
-    """Python flushes it once more at exit, and would complain."""
-    with suppress(OSError):  # no file at all
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def without_async(command: Callable[..., int | None]) -> Callable[..., None]:
@@ -111,14 +101,14 @@ async def _coroutine(answer: Awaitable[int | None]) -> int | None:
 
 def tell(error: DaichoError) -> int:
     """Prints the error for people; returns the exit code."""
-    err.print(f"[bold red]daicho:[/] {_escape(str(error))}")
+    _complain(str(error))
     if isinstance(error, BlobCorrupt):
         return CHECK_FAILED
     return OUT_OF_REACH if isinstance(error, _OUT_OF_REACH) else WRONG_USAGE
 
 
 def tell_usage(problem: str) -> int:
-    err.print(f"[bold red]daicho:[/] {_escape(problem)}")
+    _complain(problem)
     return WRONG_USAGE
 
 
@@ -189,8 +179,8 @@ def _said(message: str) -> str:
     return message.removeprefix("Value error, ")  # pydantic's word for what a validator of ours says
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
+def _complain(problem: str) -> None:
+    err.print(Text.assemble(("daicho:", "bold red"), f" {problem}"))
 
 
 tenant_option = click.option(

@@ -1,15 +1,11 @@
 """`daicho tail`: events in order of position, those that are there and, with -f, those that come."""
 
-import asyncio
-import os
-import stat
-import sys
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 
 import click
 
 from ledger.cli import render
+from ledger.cli.piping import ends_with_its_reader
 from ledger.cli.running import json_option, open_tenant, print_json_line, runs_async, tenant_option
 from ledger.contract.event_type import EventType
 from ledger.contract.events import RecordedEvent
@@ -42,20 +38,15 @@ async def tail(
     run_id: str | None,
     types: tuple[str, ...],
     as_json: bool,
-) -> int:
+) -> None:
     """Print the last events in order of position, one per line.
 
     Ctrl-C ends -f with exit code 130; a reader that has seen enough (`| head -1`) ends it with 0.
     """
-    try:
-        async with open_tenant(tenant_id, projection="external") as tenant:
-            await AuditQueries(tenant).require_types(types)
-            with _ends_with_its_reader():
-                await _tail(tenant, follow, after, lines, run_id, types or None, as_json)
-    except BrokenPipeError:
-        # Python flushes standard output once more at exit, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    async with open_tenant(tenant_id, projection="external") as tenant:
+        await AuditQueries(tenant).require_types(types)
+        with ends_with_its_reader():
+            await _tail(tenant, follow, after, lines, run_id, types or None, as_json)
 
 
 async def _tail(
@@ -97,37 +88,3 @@ def _remark(event: RecordedEvent) -> str:
     if not isinstance(event.event_type, EventType):
         return f"  [{len(event.data)} bytes of another application]"
     return ""
-
-
-@contextmanager
-def _ends_with_its_reader() -> Iterator[None]:
-    """Raises BrokenPipeError inside as soon as the pipe that standard output is has no reader, also while
-    nothing is written: `tail -f | head -1` ends with its first line, not at the second."""
-    try:
-        descriptor = sys.stdout.fileno()
-        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
-    except OSError:  # standard output is no file at all
-        is_pipe = False
-    if not is_pipe:
-        yield
-        return
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    gone = False
-
-    def cancel() -> None:
-        nonlocal gone
-        gone = True
-        loop.remove_reader(descriptor)
-        task.cancel()
-
-    # The writing end of a pipe is never readable; the loop calls when it breaks.
-    loop.add_reader(descriptor, cancel)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not gone or task.uncancel():
-            raise
-        raise BrokenPipeError("the reader is gone") from None
-    finally:
-        loop.remove_reader(descriptor)

@@ -81,10 +81,11 @@ def run_events(tenant_id: str, trace: RunTrace) -> list[Told]:
     told = [*_of_run(tenant_id, trace, run)]
     made = defaultdict(list)
     for artifact in trace.state.artifacts.values():
-        made[artifact.producer_step_id, artifact.producer_attempt or 1].append(artifact)
+        made[artifact.producer_step_id, artifact.producer_attempt].append(artifact)
     for of_step in trace.state.attempts.values():
         for attempt in of_step:
-            stored = made[attempt.step_id, attempt.attempt]
+            # Whoever stored a body may have named no attempt: then it is the one that ran meanwhile.
+            stored = [*made[attempt.step_id, attempt.attempt], *made[attempt.step_id, None]]
             told += _of_attempt(tenant_id, trace, run, attempt, stored)
     return sorted(told, key=itemgetter(0))
 

@@ -1,11 +1,15 @@
 """What changed between two bodies: text as a unified diff, JSON as a list of operations at JSON pointers
-(RFC 6901). Pure, and bounded: what does not fit is counted, not shown."""
+(RFC 6901). Pure, and bounded: what does not fit is counted, not shown.
+
+JSON is compared by structure where that tells all of it. Two texts of the same values, and what is no plain
+JSON (NaN, a key given twice, a lone surrogate, nested too deep), are compared as the texts they are.
+"""
 
 import difflib
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-import orjson
 from pydantic import Field
 
 from projections.audit.answers import Answer
@@ -17,8 +21,10 @@ LINES_SHOWN_MAX = 400
 OPERATIONS_SHOWN_MAX = 200
 VALUE_CHARS_MAX = 400
 CONTEXT_CHARS = 60
+DEPTH_MAX = 100
+NO_LINE_END = "\\ No newline at end of file"
 
-Kind = Literal["same", "text", "json", "binary", "too_large", "missing"]
+Kind = Literal["same", "text", "json", "binary", "too_large", "missing", "corrupt"]
 
 
 class Operation(Answer):
@@ -32,8 +38,10 @@ class Operation(Answer):
 
 
 class BodyChange(Answer):
-    """`lines` is a unified diff (`text`), `operations` lead from before to after (`json`); `hidden` counts
-    those left out. Of `binary` bodies, those over 1 MiB and those no longer stored only sizes are told."""
+    """`lines` is a unified diff (`text`), of long lines 400 characters; `operations` lead from before to
+    after (`json`); `hidden` counts those left out. Of `binary` bodies and those over 1 MiB
+    only sizes are told; what is stored no more (`missing`) or is not what its digest says (`corrupt`) has
+    none."""
 
     kind: Kind
     before_bytes: int | None
@@ -57,17 +65,17 @@ def body_change(before: bytes | None, after: bytes | None, content_type: str) ->
         return BodyChange(kind="too_large", **sizes)
     if _is_json(content_type) and (parsed := _parsed(before, after)) is not None:
         operations = list(json_operations(*parsed))
-        shown = operations[:OPERATIONS_SHOWN_MAX]
-        return BodyChange(kind="json", operations=shown, hidden=len(operations) - len(shown), **sizes)
+        if operations:
+            shown = operations[:OPERATIONS_SHOWN_MAX]
+            return BodyChange(kind="json", operations=shown, hidden=len(operations) - len(shown), **sizes)
     texts = _texts(before, after)
     if texts is None:
         return BodyChange(kind="binary", **sizes)
     if max(map(len, texts)) > TEXT_LINES_MAX:
         return BodyChange(kind="too_large", **sizes)
     lines = list(difflib.unified_diff(*texts, "before", "after", lineterm=""))
-    return BodyChange(
-        kind="text", lines=lines[:LINES_SHOWN_MAX], hidden=max(0, len(lines) - LINES_SHOWN_MAX), **sizes
-    )
+    shown_lines = _shortened(lines[:LINES_SHOWN_MAX])
+    return BodyChange(kind="text", lines=shown_lines, hidden=max(0, len(lines) - LINES_SHOWN_MAX), **sizes)
 
 
 def json_operations(before: Any, after: Any, path: str = "") -> Iterator[Operation]:
@@ -122,22 +130,72 @@ def _is_json(content_type: str) -> bool:
 def _parsed(before: bytes, after: bytes) -> tuple[Any, Any] | None:
     """None where one of them is no JSON: what was to be repaired often is none, and is text then."""
     try:
-        return orjson.loads(before), orjson.loads(after)
-    except orjson.JSONDecodeError:
+        return _value(before), _value(after)
+    except (ValueError, RecursionError):
         return None
+
+
+def _value(body: bytes) -> Any:
+    """Integers as they stand, however long. Raises ValueError for what could not be told by structure."""
+    value = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise ValueError("nested too deep")
+    _text(value).encode()  # lone surrogates
+    return value
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    return iter(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _texts(before: bytes, after: bytes) -> tuple[Sequence[str], Sequence[str]] | None:
     if b"\x00" in before or b"\x00" in after:
         return None
     try:
-        return before.decode().splitlines(), after.decode().splitlines()
+        texts = before.decode(), after.decode()
     except UnicodeDecodeError:
         return None
+    # What else ends lines stays in them, and where one of the last lines alone has an end, that is told as
+    # `diff` does: so texts that differ have lines that do.
+    one, other = (text.removesuffix("\n").split("\n") if text else [] for text in texts)
+    unended = [bool(text) and not text.endswith("\n") for text in texts]
+    if unended[0] != unended[1]:
+        (one if unended[0] else other).append(NO_LINE_END)
+    return one, other
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """Long lines, each beside the one that replaced it, from a little before they differ."""
+    shown = list(lines)
+    removed: list[int] = []
+    for place, line in enumerate(lines):
+        if line.startswith("-"):
+            removed.append(place)
+        elif line.startswith("+") and removed:
+            other = removed.pop(0)
+            one, two = _where_they_differ(lines[other][1:], line[1:])
+            shown[other], shown[place] = f"-{one}", f"+{two}"
+        else:
+            removed = []
+    return [line if len(line) <= VALUE_CHARS_MAX + 3 else f"{line[0]}{_cut(line[1:], 0)}" for line in shown]
 
 
 def _text(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def _where_they_differ(before: str, after: str) -> tuple[str, str]:

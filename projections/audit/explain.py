@@ -8,6 +8,7 @@ from typing import Any
 from ledger.contract.errors import ErrorCategory
 from ledger.contract.events import RecordedEvent
 from ledger.contract.state import ValidationIssue
+from ledger.contract.times import UtcTime
 from ledger.errors import StepNotFound
 from projections.audit.answers import (
     Answer,
@@ -20,6 +21,7 @@ from projections.audit.answers import (
     reports,
 )
 from projections.audit.bodies import BodyChange
+from projections.audit.erasures import Erasure
 from projections.audit.history import RunHistory, first_position, inputs_of
 from projections.audit.near import did_you_mean
 from projections.audit.timeline import Anomaly, span_of
@@ -36,7 +38,7 @@ _WHY = {
 
 class AttemptExplanation(Answer):
     """`may_retry` is for a machine, `why` for people; None where the attempt has not failed, or what it
-    said was erased."""
+    said was erased. Of a lost one `lost_by` says who noticed, `last_seen_at` when it was heard of last."""
 
     span: AttemptSpan
     error: Failure | None
@@ -51,12 +53,18 @@ class AttemptExplanation(Answer):
     usage: dict[str, Any] | None
     engine: dict[str, Any] | None
     traceparent: str | None
+    lost_by: str | None
+    last_seen_at: UtcTime | None
 
 
 class Repair(Answer):
-    """`change` is what differs between the two bodies, on request."""
+    """Who repaired it, and when, as the event says. `change` is what differs between the two bodies, on
+    request."""
 
     position: int
+    timestamp: UtcTime
+    recorded_at: UtcTime
+    actor: str | None
     attempt: int | None
     kind: str
     validator: str | None
@@ -79,20 +87,25 @@ class Waiter(Answer):
 
 
 class StepExplanation(Answer):
+    """`erased` names the step's events of which nothing can be told any more: repairs among them are in no
+    other field."""
+
     tenant_id: str
     run_id: str
     step_id: str
     status: str
     prompt_pack: str | None
+    prompt_pack_digest: str | None
     run_status: str
     attempts: list[AttemptExplanation]
     repairs: list[Repair]
     waiters: list[Waiter]
     anomalies: list[Anomaly]
+    erased: list[Erasure]
 
 
-def explanation_of(history: RunHistory, step_id: str) -> StepExplanation:
-    """Raises StepNotFound."""
+def explanation_of(history: RunHistory, step_id: str, erased: Iterable[Erasure] = ()) -> StepExplanation:
+    """Of what was erased of the run, that of the step is told. Raises StepNotFound."""
     step = history.state.steps.get(step_id)
     if step is None:
         raise no_step(history.run_id, step_id, history.state.steps)
@@ -103,11 +116,13 @@ def explanation_of(history: RunHistory, step_id: str) -> StepExplanation:
         step_id=step_id,
         status=step.status,
         prompt_pack=f"{run.prompt_pack_id} v{run.prompt_pack_version}" if run.prompt_pack_id else None,
+        prompt_pack_digest=run.prompt_pack_digest,
         run_status=run.status,
         attempts=[_explained(row, run) for row in history.state.attempts.get(step_id, ())],
         repairs=[_repair(event) for event in history.repairs if event.step_id == step_id],
         waiters=list(_waiters(history, step_id)),
         anomalies=[Anomaly(row.code, row.message) for row in history.anomalies if row.step_id == step_id],
+        erased=[found for found in erased if found.step_id == step_id],
     )
 
 
@@ -135,6 +150,8 @@ def _explained(row: AttemptRow, run: RunRow) -> AttemptExplanation:
         usage=_mapping(row.usage),
         engine=_mapping(row.engine),
         traceparent=row.traceparent,
+        lost_by=row.lost_by,
+        last_seen_at=row.last_seen_at,
     )
 
 
@@ -156,6 +173,9 @@ def _repair(event: RecordedEvent) -> Repair:
     payload = event.payload or {}
     return Repair(
         position=event.position,
+        timestamp=event.timestamp,
+        recorded_at=event.recorded_at,
+        actor=event.actor,
         attempt=event.attempt,
         kind=payload["kind"],
         validator=payload.get("validator"),

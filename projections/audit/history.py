@@ -53,9 +53,10 @@ class RunHistory:
         """The attempt that made this version of this path; None for what was given from outside, or by a
         step of which nothing else is recorded."""
         of_step = self.state.attempts.get(artifact.producer_step_id or "", [])
-        number = artifact.producer_attempt or 1
-        numbered = [row for row in of_step if row.attempt == number]
-        # An engine may use a number again: then it was the last attempt that had begun by then.
+        number = artifact.producer_attempt
+        numbered = [row for row in of_step if number is None or row.attempt == number]
+        # An engine may use a number again, and whoever stores a body may name none: then it was the last
+        # attempt that had begun by then.
         begun = [row for row in numbered if first_position(row) <= artifact.first_position]
         return begun[-1] if begun else numbered[-1] if numbered else None
 

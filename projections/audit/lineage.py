@@ -70,7 +70,8 @@ class Edge:
 
 class Lineage(Answer):
     """`start` are the ids of the artifacts asked for. `used_by` names every run in which one of them was
-    read, given or repaired. `truncated` says which bound ended the search, where one did."""
+    read, given or repaired. `erased_in` names the runs on the way of which something was erased since: what
+    it said of artifacts is in no edge. `truncated` says which bound ended the search, where one did."""
 
     tenant_id: str
     start: list[str]
@@ -80,6 +81,7 @@ class Lineage(Answer):
     runs: list[RunNode]
     edges: list[Edge]
     used_by: list[str]
+    erased_in: list[str]
     truncated: str | None
 
 
@@ -88,6 +90,7 @@ class LineageGraph:
     """What is joined to what, by the ids of nodes, in the runs that were added."""
 
     run_ids: set[str] = field(default_factory=set)
+    erased_in: set[str] = field(default_factory=set)
     artifacts: dict[str, ArtifactRow] = field(default_factory=dict)
     attempts: dict[str, tuple[RunHistory, AttemptRow]] = field(default_factory=dict)
     runs: dict[str, RunHistory] = field(default_factory=dict)
@@ -99,6 +102,8 @@ class LineageGraph:
         if history.run_id in self.run_ids:
             return
         self.run_ids.add(history.run_id)
+        if history.erased:
+            self.erased_in.add(history.run_id)
         for row in history.state.artifacts.values():
             self._add_artifact(row)
             if maker := history.maker_of(row):
@@ -127,6 +132,7 @@ class LineageGraph:
             runs=[_run_node(node, self.runs[node]) for node in ids if node in self.runs],
             edges=edges,
             used_by=sorted({run_id for node in start for run_id in self.used_in.get(node, ())}),
+            erased_in=sorted(self.erased_in),
             truncated=truncated,
         )
 

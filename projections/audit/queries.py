@@ -1,22 +1,19 @@
 """AuditQueries: answers about one tenant's runs, each folded from its events."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 
-from blobstore import BlobNotFound, parse_digest
-from ledger.contract.artifact_ref import ArtifactRef
 from ledger.contract.events import RecordedEvent
 from ledger.contract.state import GraphState
 from ledger.tenant import Tenant
 from projections.audit import tracing
-from projections.audit.bodies import BODY_BYTES_MAX, BodyChange, body_change
 from projections.audit.collecting import collector_paused
 from projections.audit.diff import RunDiff, artifact_changes, diff_of
 from projections.audit.erasures import Erasure, erasure_of
 from projections.audit.explain import StepExplanation, explanation_of, no_step
+from projections.audit.fetching import fetched_change
 from projections.audit.lineage import Direction, Lineage
 from projections.audit.points import Point
 from projections.audit.replay import Replay, replay
@@ -147,15 +144,16 @@ class AuditQueries:
         if bodies:
             for change in artifact_changes(found):
                 if change.a is not None and change.b is not None:
-                    change.body = await self._body_change(change.a, change.b)
+                    change.body = await fetched_change(self._tenant.blobs, change.a, change.b)
         return found
 
     async def explain(self, run_id: str, step_id: str, *, bodies: bool = False) -> StepExplanation:
         """Everything about one step. With `bodies`, also what each repair changed. Raises StepNotFound."""
-        found = explanation_of(await self._runs.history(run_id), step_id)
+        history = await self._runs.history(run_id)
+        found = explanation_of(history, step_id, await self._erasures(history.erased))
         if bodies:
             for repair in found.repairs:
-                repair.change = await self._body_change(repair.before, repair.after)
+                repair.change = await fetched_change(self._tenant.blobs, repair.before, repair.after)
         return found
 
     async def lineage(
@@ -212,18 +210,6 @@ class AuditQueries:
         upto = history.last.position
         state = state_as_of(history, await self._erasures(history.erased))
         return await replay(folder, history, state, await self.timeline(run_id, upto), self._tenant.blobs)
-
-    async def _body_change(self, before: ArtifactRef, after: ArtifactRef) -> BodyChange:
-        if max(before.size_bytes, after.size_bytes) > BODY_BYTES_MAX:
-            return BodyChange(kind="too_large", before_bytes=before.size_bytes, after_bytes=after.size_bytes)
-        one, other = await self._body(before), await self._body(after)
-        return await asyncio.to_thread(body_change, one, other, after.content_type)
-
-    async def _body(self, ref: ArtifactRef) -> bytes | None:
-        try:
-            return await self._tenant.blobs.get(parse_digest(ref.digest))
-        except BlobNotFound:
-            return None
 
     async def _erasures(self, erased: list[RecordedEvent]) -> list[Erasure]:
         records = await self._runs.erasures(erased)

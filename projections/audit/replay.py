@@ -190,6 +190,9 @@ def _free(folder: Path) -> Path:
             raise _refused(folder, "it is a symbolic link")
         if folder.exists() and not folder.is_dir():
             raise _refused(folder, "it is a file")
+        if target == Path.cwd():
+            # It would be exchanged for another, and whoever stands in it be left in one that is no more.
+            raise _refused(folder, "it is the folder you are in")
         if folder.exists() and any(folder.iterdir()):
             raise _refused(folder, "it is not empty")
         if not target.parent.is_dir() or folder.name == "..":

@@ -49,16 +49,26 @@ def _retrying(payload: Payload) -> str:
 
 
 def _lost(payload: Payload) -> str:
-    return f"noticed by {payload['detected_by']}" if payload.get("detected_by") else ""
+    told = f"noticed by {payload['detected_by']}" if payload.get("detected_by") else ""
+    seen = f"last seen {payload['last_seen']}" if payload.get("last_seen") else ""
+    return ", ".join(filter(None, (told, seen)))
 
 
 def _reason(payload: Payload) -> str:
     return str(payload.get("reason") or "")
 
 
+def _cancelled(payload: Payload) -> str:
+    by = f"by {payload['by']}" if payload.get("by") else ""
+    return ": ".join(filter(None, (by, _reason(payload))))
+
+
 def _repaired(payload: Payload) -> str:
     note = payload.get("note")
-    change = f"{payload['before']['digest'][:8]} -> {payload['after']['digest'][:8]}"
+    before, after = payload["before"], payload["after"]
+    one, other = before["path"].rsplit("/", 1)[-1], after["path"].rsplit("/", 1)[-1]
+    other = "" if one == other else f"{other} "
+    change = f"{one} {before['digest'][:8]} -> {other}{after['digest'][:8]}"
     return f"{payload['kind']}: {change}" + (f" ({note})" if note else "")
 
 
@@ -71,7 +81,7 @@ _SUMMARIES: Mapping[str, Callable[[Payload], str]] = {
     EventType.RUN_STARTED: _started,
     EventType.RUN_SUCCEEDED: _outputs,
     EventType.RUN_FAILED: _failed,
-    EventType.RUN_CANCELLED: _reason,
+    EventType.RUN_CANCELLED: _cancelled,
     EventType.STEP_STARTED: _step_started,
     EventType.STEP_SUCCEEDED: _outputs,
     EventType.STEP_FAILED: _failed,

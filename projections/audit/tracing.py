@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ledger.contract.artifact_ref import ROOT, ArtifactPath
+from ledger.contract.names import shown
 from ledger.errors import ArtifactNotFound, RunNotFound
 from projections.audit.lineage import Direction, Edge, Lineage, LineageGraph, artifact_id
-from projections.audit.near import did_you_mean
+from projections.audit.near import did_you_mean, runs_near
 from projections.audit.runs import RunReader
 from projections.audit.sql import SQL
 
@@ -32,6 +33,8 @@ class Start:
 async def lineage(reader: RunReader, digest_or_path: str, direction: Direction, depth: int | None) -> Lineage:
     starts = await _starts(reader, digest_or_path)
     tracer = _Tracer(reader)
+    if len(starts) == STARTS_MAX:
+        tracer.truncated = f"more than {STARTS_MAX - 1} places of it"
     for start in starts:
         await tracer.load(start.run_id)
     ids = list(dict.fromkeys(artifact_id(start.path, start.digest) for start in starts))
@@ -178,9 +181,22 @@ def _cut(rows: Iterable[dict[str, str]], length: int) -> list[str]:
 
 
 async def _no_path(reader: RunReader, path: str) -> ArtifactNotFound:
-    run_id = (path.split("/", 3) + [""] * 3)[2]
+    _, tenant_id, run_id, *_ = [*path.split("/", 3), "", ""]
+    problem = f"No artifact is recorded at {shown(path)}"
+    if tenant_id and tenant_id != reader.tenant.tenant_id:
+        return ArtifactNotFound(
+            problem,
+            expected=f"a path of tenant {reader.tenant.tenant_id!r}: {ROOT}/{reader.tenant.tenant_id}/…",
+            fix="A lineage does not leave its tenant",
+        )
     rows = await reader.tenant.reader.fetch(SQL["paths_beside"], run_id, path)
+    if rows:
+        known = "`daicho timeline` shows a run's artifacts"
+        return ArtifactNotFound(problem, fix=did_you_mean(path, [row["path"] for row in rows], known))
+    runs = await runs_near(reader.tenant.reader, run_id)
+    if run_id in runs:
+        return ArtifactNotFound(problem, fix=f"Run {run_id!r} has no artifacts")
     return ArtifactNotFound(
-        f"No artifact is recorded at {path!r}",
-        fix=did_you_mean(path, [row["path"] for row in rows], "`daicho timeline` shows a run's artifacts"),
+        f"{problem}: there is no run {shown(run_id)}",
+        fix=did_you_mean(run_id, runs, "`daicho runs` lists them"),
     )

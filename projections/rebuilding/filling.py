@@ -43,7 +43,7 @@ class Fill:
     async def open(self) -> AsyncIterator["_Filler"]:
         writer = await self.database.connect(Role.PROJECTOR, synchronous_commit="off")
         try:
-            async with reading(self.database, Role.PROJECTOR) as reader:
+            async with reading(self.database, Role.PROJECTOR, by_stream=True) as reader:
                 yield _Filler(self, reader, writer)
         finally:
             writer.terminate()
@@ -90,14 +90,15 @@ class Copying:
 
     async def add(self, state: State) -> None:
         """Takes the rows that the fold left in `state`."""
-        encoders, waiting = self._encoders, self._waiting
+        encoders, waiting, size = self._encoders, self._waiting, self._bytes
         for row in state.take_touched():
             kind = type(row)
             if kind in encoders:
                 encoded = encoders[kind](row)
                 waiting[kind].append(encoded)
-                self._bytes += len(encoded)
-        if self._bytes >= COPY_BYTES:
+                size += len(encoded)
+        self._bytes = size
+        if size >= COPY_BYTES:
             await self._send()
 
     async def finish(self) -> None:

@@ -178,16 +178,17 @@ def lock_live(tables: Sequence[NewTable]) -> str:
     return f"LOCK TABLE {named} IN ACCESS EXCLUSIVE MODE" if named else "SELECT"
 
 
-def keep_vacuum_off(tables: Sequence[NewTable]) -> str:
+def lock_against_vacuum(tables: Sequence[NewTable], *, new_ones: bool) -> str:
     """Nobody else waits for this lock or behind it, and PostgreSQL ends an autovacuum that it has waited for
     a second: the short lock, which readers would wait behind, cannot be waited for that long."""
-    new = [f'{SCHEMA}."{table.name}"' for table in tables]
-    live = [qualified(table.row_type) for table in tables if table.replaces]
-    return f"LOCK TABLE {', '.join(new + live)} IN SHARE UPDATE EXCLUSIVE MODE"
+    new = [f'{SCHEMA}."{table.name}"' for table in tables if new_ones]
+    named = new + [qualified(table.row_type) for table in tables if table.replaces]
+    return f"LOCK TABLE {', '.join(named)} IN SHARE UPDATE EXCLUSIVE MODE" if named else "SELECT"
 
 
 async def drop_tables(connection: Connection, tables: Sequence[NewTable]) -> None:
-    """Drops what of them is not live: before the exchange the new tables, after it those they replaced."""
-    for table in tables:
-        for name in (table.name, table.old_name):
-            await connection.execute(f'DROP TABLE IF EXISTS {SCHEMA}."{name}"')
+    """Drops what of them is not live: before the exchange the new tables, after it those they replaced. All
+    at once: each commit that removes files waits for a flush."""
+    if tables:
+        names = [f'{SCHEMA}."{name}"' for table in tables for name in (table.name, table.old_name)]
+        await connection.execute(f"DROP TABLE IF EXISTS {', '.join(names)}")

@@ -28,6 +28,7 @@ from projections.rebuilding.new_tables import (
 from projections.rebuilding.one_run import repair_run
 from projections.rebuilding.report import Progress, RebuildReport, fact, rows_and_digests
 from projections.rebuilding.swapping import Swap
+from projections.rebuilding.vacuums import ending_vacuums
 from projections.rows import Row
 from projections.workers import perform, spans_of, workers_for
 from projections.workers.giving_way import Appends, rest
@@ -132,29 +133,40 @@ class _Rebuild:
             position, total = await self._begin(worker)
             tables += await make_tables(worker, self._projection, self._row_types)
             workers = workers_for(total, self._workers)
-            digests = await self._fill(worker, tables, position, total, workers)
-            self._enter("building indexes", 0)
-            await self._index(worker, holder, tables)
-            swap = Swap(
-                holder,
-                worker,
-                self._projection,
-                self._tenant.tenant_id,
-                tables,
-                digests,
-                position,
-                self._is_whole,
-                self._folded,
-            )
-            self._enter("catching up", 0)
-            await swap.come_near()
-            self._enter("swapping", 0)
-            await swap.perform()
+            async with ending_vacuums(self._tenant.database, tables):
+                digests = await self._fill(worker, tables, position, total, workers)
+                self._enter("building indexes", 0)
+                await self._index(worker, holder, tables)
+                swap = self._swap(holder, worker, tables, digests, position)
+                self._enter("catching up", 0)
+                await swap.come_near()
+                self._enter("swapping", 0)
+                await swap.perform()
         finally:
             with contextlib.suppress(*POSTGRES_ERRORS):  # what is left, the next rebuild drops
                 await drop_tables(worker, tables)
             await worker.close()
         return self._report(swap.position, swap.position, digests, swap_ms=swap.held_ms, workers=workers)
+
+    def _swap(
+        self,
+        holder: Connection,
+        worker: Connection,
+        tables: Sequence[NewTable],
+        digests: Digests,
+        position: int,
+    ) -> Swap:
+        return Swap(
+            holder,
+            worker,
+            self._projection,
+            self._tenant.tenant_id,
+            tables,
+            digests,
+            position,
+            self._is_whole,
+            self._folded,
+        )
 
     async def _begin(self, connection: Connection) -> tuple[int, int]:
         """The position up to which to fold at first, and the number of events up to there."""

@@ -26,8 +26,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
-
 from ledger.errors import RebuildBlocked, StoreError
 from ledger.store.server import Connection
 from ledger.store.statements import load_statements
@@ -38,20 +36,17 @@ from projections.rebuilding.new_tables import (
     NewTable,
     exchange_indexes,
     exchange_tables,
-    keep_vacuum_off,
     lock_live,
 )
+from projections.rebuilding.vacuums import NOT_HAD, keep_vacuum_off
 from projections.workers.job import Folded
 
 LOCK_MS_MAX = 25
-VACUUM_SECONDS_MAX = 5
 LOOK_SECONDS_MAX = 0.25
 PAUSE_SECONDS_MAX = 1.0
 SWAP_SECONDS_MAX = 600.0
 FEW_EVENTS = 500
 ROUNDS_MAX = 10
-
-_NOT_HAD = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 _SQL = load_statements("projections.rebuilding", "queries.sql")
 _SHARED_SQL = load_statements("projections", "queries.sql")
@@ -106,7 +101,7 @@ class Swap:
     async def _try(self) -> bool:
         try:
             await self.holder.execute("BEGIN")
-            if not await self._no_vacuum():
+            if not await keep_vacuum_off(self.holder, self.tables):
                 await self.holder.execute("ROLLBACK")
                 return False
             await self.holder.fetch(_SHARED_SQL["lock_checkpoint"], self.projection.name)
@@ -118,16 +113,6 @@ class Swap:
             self.holder.terminate()
             raise
         return False
-
-    async def _no_vacuum(self) -> bool:
-        try:
-            await self.holder.execute(
-                f"SET LOCAL lock_timeout = '{VACUUM_SECONDS_MAX}s'; {keep_vacuum_off(self.tables)}; "
-                "SET LOCAL lock_timeout = 0"
-            )
-        except _NOT_HAD:
-            return False
-        return True
 
     async def _advance(self) -> None:
         async with self.worker.transaction():
@@ -171,7 +156,7 @@ class Swap:
                 f"SET LOCAL statement_timeout = {LOCK_MS_MAX}; {lock_live(self.tables)}; "
                 f"SET LOCAL statement_timeout = 0; {exchange_tables(self.tables)}; COMMIT"
             )
-        except _NOT_HAD:
+        except NOT_HAD:
             return False
         self.held_ms = (time.monotonic() - locked_at) * 1e3
         return True

@@ -26,6 +26,7 @@ Pause = Callable[[float], Awaitable[None]]
 """Called between two pages, where one is read after the other, with the seconds that the last one took."""
 
 _SQL = load_statements("projections.workers", "queries.sql")
+READ_STREAMS = _SQL["read"].replace("true", "stream_id = ANY($1::text[]) AND position <= $2")
 _SETTINGS = {
     "jit": "off",  # compiling takes longer than any of these queries
     "max_parallel_workers_per_gather": "0",  # the workers are parallel already
@@ -34,10 +35,21 @@ _SETTINGS = {
 }
 
 
+_BY_STREAM = {
+    # Streams named one by one come in order of the index; what is gathered from the table page by page has to
+    # be sorted, payloads and all, which takes as long as everything else about reading it.
+    "enable_bitmapscan": "off",
+    "enable_sort": "off",
+}
+
+
 @asynccontextmanager
-async def reading(database: TenantDatabase, role: Role) -> AsyncIterator[Connection]:
-    """A connection that reads parts of the log."""
-    connection = await database.connect(role, **_SETTINGS)
+async def reading(
+    database: TenantDatabase, role: Role, *, by_stream: bool = False
+) -> AsyncIterator[Connection]:
+    """A connection that reads parts of the log: ranges, or else streams `by_stream`."""
+    settings = {**_SETTINGS, **(_BY_STREAM if by_stream else {})}
+    connection = await database.connect(role, **settings)
     try:
         yield connection
     finally:
@@ -82,10 +94,9 @@ def pages_of_streams(
     connection: Connection, stream_ids: Sequence[str], upto: int, pause: Pause | None = None
 ) -> AsyncIterator[Sequence[Any]]:
     """The events of these streams up to position `upto`. `connection` is in a transaction."""
-    statement = _SQL["read"].replace("true", "stream_id = ANY($1::text[]) AND position <= $2")
     if pause is not None:
-        return _pages_in_turn(connection, pause, statement, stream_ids, upto)
-    return _pages(connection, statement, stream_ids, upto)
+        return _pages_in_turn(connection, pause, READ_STREAMS, stream_ids, upto)
+    return _pages(connection, READ_STREAMS, stream_ids, upto)
 
 
 async def _pages(connection: Connection, statement: str, *arguments: Any) -> AsyncIterator[Sequence[Any]]:

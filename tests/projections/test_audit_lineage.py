@@ -5,7 +5,7 @@ from builder import RUN, TENANT, History, ref
 from event_strategies import recorded_histories
 from hypothesis import given
 
-from ledger import ArtifactRef, Tenant
+from ledger import ArtifactRef, EventType, Tenant
 from ledger.cli.answers.lineage import lineage_dot, lineage_view
 from ledger.errors import ArtifactNotFound
 from projections.audit import AuditQueries, Lineage
@@ -70,6 +70,20 @@ def test_the_attempt_that_made_it_is_the_one_that_ran_then() -> None:
     )
     assert [edge.source for edge in graph.before[_id(one)].values()] == [f"attempt:{RUN}/draft/1"]
     assert [edge.source for edge in graph.before[_id(other)].values()] == [f"attempt:{RUN}/draft/2"]
+
+
+def test_of_what_was_stored_under_no_attempt_the_maker_is_the_one_that_ran_then() -> None:
+    stored = ref("draft.json")
+    graph = _graph(
+        History()
+        .run_started()
+        .step_started(attempt=1)
+        .step_failed(attempt=1)
+        .step_started(attempt=2)
+        .add(EventType.ARTIFACT_STORED, step_id="draft", payload={"name": "draft.json", "ref": stored})
+        .step_succeeded(attempt=2)
+    )
+    assert [edge.source for edge in graph.before[_id(stored)].values()] == [f"attempt:{RUN}/draft/2"]
 
 
 @given(recorded_histories())

@@ -146,6 +146,18 @@ async def test_a_link_and_a_way_through_what_is_not_there_are_refused(tenant: Te
     assert (tmp_path / "out/state.json").exists()
 
 
+async def test_the_folder_somebody_is_in_is_not_exchanged_under_their_feet(
+    tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _article(tenant)
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("."), Path.cwd(), Path(f"../{tmp_path.name}")):
+        with pytest.raises(FolderRefused, match="it is the folder you are in"):
+            await AuditQueries(tenant).replay("r", folder)
+    assert list(Path.cwd().iterdir()) == []
+    assert (await AuditQueries(tenant).replay("r", Path("out"))).ok
+
+
 async def test_a_store_that_fails_in_the_middle_leaves_no_folder(
     tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,21 @@ def test_a_run_and_its_attempts_say_what_they_read_and_made() -> None:
     assert lost["eventTime"].endswith("Z")
 
 
+def test_what_was_stored_under_no_attempt_was_made_by_the_one_that_ran_meanwhile() -> None:
+    stored = ref("draft.md")
+    events = events_of(
+        History()
+        .run_started()
+        .step_started()
+        .step_failed()
+        .step_started(attempt=2)
+        .add(EventType.ARTIFACT_STORED, step_id="draft", payload={"name": "draft.md", "ref": stored})
+        .step_succeeded(attempt=2)
+    )
+    made = {event["eventType"]: [each["name"] for each in event["outputs"]] for event in events}
+    assert (made["FAIL"], made["COMPLETE"]) == ([], [stored["path"]])
+
+
 def test_a_success_after_all_is_no_loss() -> None:
     history = History().run_started().step_started().step_lost().step_succeeded()
     assert [event["eventType"] for event in events_of(history)] == ["START", "START", "COMPLETE"]

@@ -3,15 +3,19 @@ it is ended, the exchange comes to pass, and who reads meanwhile does not wait b
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from database_rows import busy_run, catch_up, connected, update
 
 from ledger import Ledger, Settings, Tenant
+from ledger.store.server import Connection
 from ledger.store.tenant_database import Role
 from projections import rebuild, verify
+from projections.rebuilding import rebuild as rebuilding
 from projections.rebuilding import swapping
+from projections.rebuilding.new_tables import NewTable
 from tests.faults.own_server import OwnServer, folder_of_its_own, own_server
 
 # One page, then a rest: it goes on for minutes if nobody ends it.
@@ -42,6 +46,21 @@ async def vacuumed(tenant: Tenant) -> list[str]:
         await connection.close()
 
 
+async def tenant_being_vacuumed(ledger: Ledger) -> Tenant:
+    await ledger.tenants.create_tenant_db("acme", "Acme")
+    tenant = await ledger.tenant("acme")
+    for number in range(50):
+        await busy_run(tenant, f"run-{number}")
+    await catch_up(tenant)
+    await update(tenant, SLOW)
+    for _ in range(40):  # rows that are dead, on more pages than it comes through
+        await update(tenant, "UPDATE projection.runs SET pipeline = pipeline")
+    async with asyncio.timeout(60):
+        while "projection.runs" not in await vacuumed(tenant):
+            await asyncio.sleep(0.1)
+    return tenant
+
+
 async def longest_look(tenant: Tenant, ended: asyncio.Event) -> float:
     """Of a reader who looks all the time."""
     longest = 0.0
@@ -57,25 +76,15 @@ async def test_an_autovacuum_is_ended_and_nobody_waits_behind_it(
     server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with await Ledger.open(Settings(home=server.home, projection="external")) as ledger:
-        await ledger.tenants.create_tenant_db("acme", "Acme")
-        tenant = await ledger.tenant("acme")
-        for number in range(50):
-            await busy_run(tenant, f"run-{number}")
-        await catch_up(tenant)
-        await update(tenant, SLOW)
-        for _ in range(40):  # rows that are dead, on more pages than it comes through
-            await update(tenant, "UPDATE projection.runs SET pipeline = pipeline")
-        async with asyncio.timeout(60):
-            while "projection.runs" not in await vacuumed(tenant):
-                await asyncio.sleep(0.1)
+        tenant = await tenant_being_vacuumed(ledger)
         found: list[str] = []
-        no_vacuum = swapping.Swap._no_vacuum
+        keep_vacuum_off = swapping.keep_vacuum_off
 
-        async def look_first(swap: swapping.Swap) -> bool:
+        async def look_first(connection: Connection, tables: Sequence[NewTable]) -> bool:
             found.extend(await vacuumed(tenant))
-            return await no_vacuum(swap)
+            return await keep_vacuum_off(connection, tables)
 
-        monkeypatch.setattr(swapping.Swap, "_no_vacuum", look_first)
+        monkeypatch.setattr(swapping, "keep_vacuum_off", look_first)
         ended = asyncio.Event()
         looking = asyncio.create_task(longest_look(tenant, ended))
         async with asyncio.timeout(60):
@@ -84,4 +93,24 @@ async def test_an_autovacuum_is_ended_and_nobody_waits_behind_it(
 
         assert "projection.runs" in found, "it was over before the exchange: this shows nothing"
         assert await looking < 1
+        assert (await verify(tenant)).ok
+
+
+async def test_it_is_ended_while_the_new_tables_are_filled_already(
+    server: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await Ledger.open(Settings(home=server.home, projection="external")) as ledger:
+        tenant = await tenant_being_vacuumed(ledger)
+        fill = rebuilding._Rebuild._fill
+
+        async def take_until_it_is_ended(work: Any, *arguments: Any) -> Any:
+            digests = await fill(work, *arguments)
+            async with asyncio.timeout(20):
+                while "projection.runs" in await vacuumed(tenant):
+                    await asyncio.sleep(0.05)
+            return digests
+
+        monkeypatch.setattr(rebuilding._Rebuild, "_fill", take_until_it_is_ended)
+        await rebuild(tenant)
+
         assert (await verify(tenant)).ok

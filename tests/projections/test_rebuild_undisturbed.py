@@ -14,7 +14,7 @@ from ledger.store.server import Connection
 from ledger.store.tenant_database import Role
 from projections import Projector, rebuild, verify
 from projections.rebuilding import rebuild as rebuild_module
-from projections.rebuilding import swapping
+from projections.rebuilding import swapping, vacuums
 from projections.workers import ranges
 
 COUNTED = ("runs", "steps", "attempts", "artifacts", "audit_logs", "anomalies")
@@ -146,7 +146,7 @@ async def test_a_vacuum_is_waited_for_and_nobody_waits_behind_it(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
     """Its lock goes with reading and writing, not with another of its kind."""
-    monkeypatch.setattr(swapping, "VACUUM_SECONDS_MAX", 1)
+    monkeypatch.setattr(vacuums, "VACUUM_SECONDS_MAX", 1)
     await busy_run(tenant, "run-1")
     await catch_up(tenant)
     indexed, go_on = asyncio.Event(), asyncio.Event()

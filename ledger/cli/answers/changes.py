@@ -11,17 +11,24 @@ _TOLD = {
     "binary": "the bodies are neither text nor JSON",
     "too_large": "the bodies are too large to compare here",
     "missing": "a body is in the store no more",
+    "corrupt": "a body is NOT what its digest says",
 }
 
 
 def change_lines(change: BodyChange, indent: str = "      ") -> list[Text]:
-    lines = [Text(f"{indent}{plain(line.expandtabs(4))}", _line_style(line)) for line in change.lines[2:]]
+    # A carriage return that is part of the change must be seen.
+    shown = [line.replace("\r", "\N{SYMBOL FOR CARRIAGE RETURN}").expandtabs(4) for line in change.lines[2:]]
+    lines = [Text(f"{indent}{plain(line)}", _line_style(line)) for line in shown]
     lines += [_operation(operation, indent) for operation in change.operations]
     if change.hidden:
         lines.append(Text(f"{indent}… and {change.hidden} more", style="dim"))
     if told := _TOLD.get(change.kind):
-        sizes = [size(count) for count in (change.before_bytes, change.after_bytes) if count is not None]
-        lines.append(Text(f"{indent}{told} ({', '.join(sizes)})", style="dim"))
+        sizes = " -> ".join(
+            "none" if count is None else size(count) for count in (change.before_bytes, change.after_bytes)
+        )
+        lines.append(
+            Text(f"{indent}{told} ({sizes})", style="bold red" if change.kind == "corrupt" else "dim")
+        )
     return lines
 
 

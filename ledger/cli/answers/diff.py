@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ledger.cli.answers.changes import change_lines
-from ledger.cli.render import first_line, local_time
+from ledger.cli.render import first_line, is_digest, local_time
 from projections.audit import RunDiff
 from projections.audit.answers import Reference
 from projections.audit.diff import ArtifactChange, AttemptOutcome, Side, StepDiff, StepSide
@@ -16,7 +16,8 @@ from projections.audit.diff import ArtifactChange, AttemptOutcome, Side, StepDif
 def diff_view(diff: RunDiff) -> RenderableType:
     lines = [_side("a", diff.a), _side("b", diff.b)]
     if diff.equal:
-        return Group(*lines, Text(f"no difference in {diff.steps_equal} steps", style="green"))
+        among = "1 step" if diff.steps_equal == 1 else f"{diff.steps_equal} steps"
+        return Group(*lines, Text(f"no difference in {among}", style="green"))
     for change in diff.run:
         lines.append(_change(f"  {change.field}", _value(change.a), _value(change.b)))
     lines += _artifacts("input", diff.inputs, "  ")
@@ -24,7 +25,8 @@ def diff_view(diff: RunDiff) -> RenderableType:
         lines += _step(step)
     lines += _artifacts("run output", diff.outputs, "  ")
     if diff.steps_equal:
-        lines.append(Text(f"{diff.steps_equal} steps do not differ", style="dim"))
+        told = "1 step does" if diff.steps_equal == 1 else f"{diff.steps_equal} steps do"
+        lines.append(Text(f"{told} not differ", style="dim"))
     return Group(*lines)
 
 
@@ -81,4 +83,6 @@ def _ref(ref: Reference | None) -> str:
 
 
 def _value(value: object) -> str:
-    return "·" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return value[:12] if is_digest(value) else first_line(value)
+    return "·" if value is None else orjson.dumps(value).decode()

@@ -25,6 +25,10 @@ def lineage_view(found: Lineage) -> RenderableType:
             parts.append(_tree(found, nodes, start, is_up=False))
     if found.used_by:
         parts.append(Text(f"used in {', '.join(found.used_by)}", style="dim"))
+    if found.erased_in:
+        runs = ", ".join(found.erased_in)
+        said = f"events of {runs} have been erased: what they said of artifacts is missing here"
+        parts.append(Text(said, style="magenta"))
     if found.truncated:
         parts.append(Text(f"not all of it: {found.truncated}; --depth bounds it", style="yellow"))
     return Group(*parts)

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ledger.cli.render import first_line, local_time, status_text, table
+from ledger.cli.render import first_line, local_time, position_text, status_text, table
 from projections.audit import Replay, StateAsOf, TableAsOf
 
 CELL_CHARS_MAX = 60
@@ -58,7 +59,7 @@ def state_view(state: StateAsOf) -> RenderableType:
 
 def rows_view(found: TableAsOf, width: int) -> RenderableType:
     """As many columns as fit; JSON and columns in which nothing stands are left out."""
-    title = f"{found.table} as of position {found.position}"
+    title = f"{found.table} as of {position_text(found.position)}"
     if not found.rows:
         return Text(f"{title}: no rows")
     shown: dict[str, list[str]] = {}
@@ -67,7 +68,7 @@ def rows_view(found: TableAsOf, width: int) -> RenderableType:
         if any(isinstance(value, dict | list) for value in values) or all(value is None for value in values):
             continue
         cells = [_cell(value) for value in values]
-        width -= max(map(len, (name, *cells))) + 1
+        width -= max(map(cell_len, (name, *cells))) + 1
         if width < 0:
             break
         shown[name] = cells
