@@ -1,6 +1,6 @@
 """A timeline as a chart and a table, or entry by entry."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
@@ -32,21 +32,31 @@ _ALIGNED_CELLS_MIN = 60
 
 def timeline_view(found: Timeline, width: int, *, with_chart: bool = True) -> RenderableType:
     began = found.started_at or next((entry.timestamp for entry in found.entries), None)
-    head = Text.assemble(
-        (found.run_id, "bold"),
-        "  ",
+    head = (
+        Text(found.run_id, "bold"),
         status_text(found.status),
-        f"  {found.pipeline}" if found.pipeline else "",
-        (_pack_of(found), "dim"),
-        f"  {local_time(began)}  ",
-        duration(found.duration_ms),
+        Text(found.pipeline or ""),
+        Text(_pack_of(found), "dim"),
+        Text(local_time(began)),
+        Text(duration(found.duration_ms)),
     )
-    parts: list[RenderableType] = [head]
+    parts: list[RenderableType] = [*_side_by_side(head, width)]
     if with_chart and (drawn := chart(found, width)):
         parts += [Text(), *drawn, Text()]
     if not found.entries:
         return Group(*parts, Text("nothing of that kind", style="dim"))
     return Group(*parts, *_entries(found.entries, width))
+
+
+def _side_by_side(parts: Iterable[Text], width: int) -> list[Text]:
+    """Those that say anything, whole: a time is not cut in two."""
+    lines: list[Text] = []
+    for part in filter(None, parts):
+        if lines and lines[-1].cell_len + 2 + part.cell_len <= width:
+            lines[-1].append("  ").append_text(part)
+        else:
+            lines.append(part)
+    return lines
 
 
 def _entries(entries: Sequence[TimelineEntry], width: int) -> Iterator[RenderableType]:
@@ -139,7 +149,7 @@ def _pack_of(found: Timeline) -> str:
     if found.prompt_pack_id is None:
         return ""
     digest = (found.prompt_pack_digest or "")[:12]
-    return f"  pack {found.prompt_pack_id} v{found.prompt_pack_version}  digest {digest}"
+    return f"pack {found.prompt_pack_id} v{found.prompt_pack_version}  digest {digest}"
 
 
 def entry_line(entry: TimelineEntry) -> Text:
