@@ -23,7 +23,7 @@ from ledger.control.guards_expected import (
     Routine,
     routines,
 )
-from ledger.control.migrations import head_revision, tenant_revision
+from ledger.control.migrations import head_revision, revision_of
 from ledger.store.postgres_errors import POSTGRES_ERRORS, store_error
 from ledger.store.server import Connection, DatabaseServer
 from ledger.store.statements import load_statements
@@ -68,26 +68,30 @@ async def inspect_server(server: DatabaseServer) -> list[Finding]:
 async def inspect_tenant(database: TenantDatabase) -> list[Finding]:
     """What is missing of the tenant's guards; empty where all are up. Raises StoreError (StoreUnavailable,
     where trying again may help) where the database cannot be asked."""
-    found = await tenant_revision(database)
-    if found != head_revision("tenant"):
-        wrong = Finding(
-            "schema revision",
-            f"the database is at revision {found or 'none'}, this code at {head_revision('tenant')}: "
-            "the guards of another revision are not known here",
-            "Run `daicho migrate`, or install the daicho that migrated it; then ask again",
-            database.tenant_id,
-        )
-        return [wrong]
-    # Not in one of the tenant's roles: what they may do is what is asked.
+    # Not in one of the tenant's roles: what they may do is what is asked, and none is let in where the
+    # identity is another's.
     connection = await database.server.connect(database.name, default_transaction_read_only="on")
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            found_ = [finding async for finding in _Inspection(connection, database).findings()]
+            revision = await revision_of(connection, "tenant")
+            if revision == head_revision("tenant"):
+                found = [finding async for finding in _Inspection(connection, database).findings()]
+            else:
+                found = [_of_another_revision(revision)]
     except POSTGRES_ERRORS as error:
         raise store_error(error, "inspecting the guards", database.server.name) from error
     finally:
         await connection.close()
-    return [Finding(f.guard, f.problem, f.fix, database.tenant_id) for f in found_]
+    return [Finding(f.guard, f.problem, f.fix, database.tenant_id) for f in found]
+
+
+def _of_another_revision(found: str | None) -> Finding:
+    return Finding(
+        "schema revision",
+        f"the database is at revision {found or 'none'}, this code at {head_revision('tenant')}: "
+        "the guards of another revision are not known here",
+        "Run `daicho migrate`, or install the daicho that migrated it; then ask again",
+    )
 
 
 def _of_server(settings: dict[str, str], clock_seconds: float) -> Iterator[Finding]:

@@ -69,7 +69,7 @@ async def upgrade_database(database: TenantDatabase) -> None:
         async with connection.transaction():
             # Two migrators of one database run one after the other; the second finds it done.
             await connection.execute(_LOCK, "daicho.migrate.tenant")
-            found = await _revision(connection, "tenant")
+            found = await revision_of(connection, "tenant")
             require_known(found, f"The database {database.name}")
             if found != head_revision("tenant"):
                 async with _alone():
@@ -96,7 +96,7 @@ async def control_revision(server: DatabaseServer) -> str | None:
     """The control database's revision; None where nothing was ever migrated."""
     connection = await server.connect()
     try:
-        return await _revision(connection, "control")
+        return await revision_of(connection, "control")
     except POSTGRES_ERRORS as error:
         raise store_error(error, "reading the schema revision", server.name) from error
     finally:
@@ -108,11 +108,11 @@ async def tenant_revision(database: TenantDatabase) -> str | None:
     tells it to its owner alone."""
     try:
         async with database.lease(Role.READER) as reader:
-            return await _revision(reader, "tenant")
+            return await revision_of(reader, "tenant")
     except (asyncpg.InsufficientPrivilegeError, StoreError):
         owner = await database.server.connect(database.name, role=database.role(Role.OWNER))
         try:
-            return await _revision(owner, "tenant")
+            return await revision_of(owner, "tenant")
         except POSTGRES_ERRORS as error:
             raise store_error(error, "reading the schema revision", database.server.name) from error
         finally:
@@ -121,7 +121,8 @@ async def tenant_revision(database: TenantDatabase) -> str | None:
         raise store_error(error, "reading the schema revision", database.server.name) from error
 
 
-async def _revision(connection: asyncpg.Connection, history: History) -> str | None:
+async def revision_of(connection: asyncpg.Connection, history: History) -> str | None:
+    """The revision of the database that the connection is to; None where it has no schema of this history."""
     table = f"{SCHEMA[history]}.alembic_version"
     if not await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
         return None

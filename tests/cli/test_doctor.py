@@ -263,6 +263,17 @@ async def test_the_command_says_what_is_wrong_and_exits_with_1(
     assert [finding["guard"] for finding in report["findings"]] == ["trigger events.immutable"]
 
 
+async def test_where_the_identity_is_anothers_every_guard_is_looked_at(
+    ledger: Ledger, tenant: Tenant, daicho: CommandLine
+) -> None:
+    statements = "DROP TRIGGER immutable ON ledger.identity; UPDATE ledger.identity SET tenant_id = 'other'"
+    await _disarm(ledger, tenant, statements)
+    code, output = await daicho("doctor", "-t", tenant.tenant_id, "--json")
+    assert code == 1
+    found = json.loads(output)["findings"]
+    assert {finding["guard"] for finding in found} == {"identity", "trigger identity.immutable"}
+
+
 async def test_without_a_tenant_all_are_looked_at(
     daicho: CommandLine, ledger: Ledger, tenant: Tenant
 ) -> None:
