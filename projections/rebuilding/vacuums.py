@@ -7,10 +7,11 @@ begins with that when it begins to work: what they do is for tables that are to 
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
+from ledger.store.postgres_errors import POSTGRES_ERRORS
 from ledger.store.server import Connection
 from ledger.store.tenant_database import Role, TenantDatabase
 from projections.rebuilding.new_tables import NewTable, lock_against_vacuum
@@ -30,17 +31,20 @@ async def ending_vacuums(database: TenantDatabase, tables: Sequence[NewTable]) -
         yield
     finally:
         ending.cancel()
-        await asyncio.gather(ending, return_exceptions=True)  # where it failed, the exchange waits by itself
+        await asyncio.wait({ending})
         connection.terminate()
+        if not ending.cancelled():
+            ending.result()
 
 
 async def _end_them(connection: Connection, tables: Sequence[NewTable]) -> None:
-    while True:
-        await connection.execute("BEGIN")
-        # Not of the new tables, whose indexes are made meanwhile: that is kept apart by the same lock.
-        await _lock(connection, lock_against_vacuum(tables, new_ones=False))
-        await connection.execute("ROLLBACK")
-        await asyncio.sleep(LOOK_SECONDS)
+    with suppress(*POSTGRES_ERRORS):  # the exchange then waits by itself
+        while True:
+            await connection.execute("BEGIN")
+            # Not of the new tables, whose indexes are made meanwhile: that is kept apart by the same lock.
+            await _lock(connection, lock_against_vacuum(tables, new_ones=False))
+            await connection.execute("ROLLBACK")
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 async def keep_vacuum_off(connection: Connection, tables: Sequence[NewTable]) -> bool:
