@@ -3,9 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
@@ -16,48 +13,24 @@ from blobstore import parse_digest
 from ledger import Event, Settings, Tenant
 from ledger.cli import main
 from projections.audit import AuditQueries
+from tests.support.command_line import next_line, running
 
-DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
 PACK = {"pack_id": "p", "version": 1, "digest": "d" * 64}
-
-
-@asynccontextmanager
-async def asking(
-    home: Path, tenant: Tenant, *words: str, stdout: int = asyncio.subprocess.PIPE
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *DAICHO, *words, "-t", tenant.tenant_id,
-        stdout=stdout,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "DAICHO_HOME": str(home), "COLUMNS": "200"},
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(60):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 async def _emit(tenant: Tenant, kind: str, **fields: object) -> None:
     await tenant.emitter.emit(Event(event_type=kind, run_id="r", tenant_id=tenant.tenant_id, **fields))
 
 
-async def _next_line(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None
-    return (await process.stdout.readline()).decode()
-
-
 async def test_a_run_that_is_being_written_is_followed_line_by_line_until_it_ends(
     home: Path, tenant: Tenant
 ) -> None:
     await _emit(tenant, "run.started", payload={"prompt_pack": PACK})
-    async with asking(home, tenant, "timeline", "r", "-f") as process:
-        assert "run.started" in await _next_line(process)
+    async with running(home, "timeline", "r", "-t", tenant.tenant_id, "-f") as process:
+        assert "run.started" in await next_line(process)
         for number in (1, 2, 3):
             await _emit(tenant, "step.started", step_id="draft", attempt=number)
-            assert f"draft#{number}" in await _next_line(process)
+            assert f"draft#{number}" in await next_line(process)
         await _emit(tenant, "run.succeeded")
         printed, complaints = await process.communicate()
     assert (process.returncode, complaints) == (0, b"")
@@ -66,8 +39,8 @@ async def test_a_run_that_is_being_written_is_followed_line_by_line_until_it_end
 
 async def test_ctrl_c_ends_following_with_130_and_without_a_word(home: Path, tenant: Tenant) -> None:
     await _emit(tenant, "run.started", payload={"prompt_pack": PACK})
-    async with asking(home, tenant, "timeline", "r", "-f") as process:
-        assert "run.started" in await _next_line(process)
+    async with running(home, "timeline", "r", "-t", tenant.tenant_id, "-f") as process:
+        assert "run.started" in await next_line(process)
         process.send_signal(signal.SIGINT)
         assert await process.communicate() == (b"", b"")
     assert process.returncode == 130
@@ -80,7 +53,9 @@ async def test_a_reader_that_has_seen_enough_ends_following_at_once_and_without_
     """Although nothing more is written."""
     await _emit(tenant, "run.started", payload={"prompt_pack": PACK})
     read, write = os.pipe()
-    async with asking(home, tenant, "timeline", "r", "-f", *options, stdout=write) as process:
+    async with running(
+        home, "timeline", "r", "-t", tenant.tenant_id, "-f", *options, stdout=write
+    ) as process:
         os.close(write)
         assert await asyncio.to_thread(os.read, read, 20)
         os.close(read)

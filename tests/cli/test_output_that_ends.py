@@ -4,14 +4,13 @@ not at all: no traceback, and no exit code that says something else."""
 import asyncio
 import os
 import resource
-import sys
 from pathlib import Path
 
 import pytest
 
 from ledger import Event, Settings, Tenant
+from tests.support.command_line import DAICHO
 
-DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
 COMMANDS = [
     ("export",),
     ("export", "--format", "csv"),

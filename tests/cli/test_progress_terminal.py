@@ -4,13 +4,12 @@ import asyncio
 import os
 import pty
 import re
-import sys
 from pathlib import Path
 
 from ledger import Event, Tenant
+from tests.support.command_line import DAICHO
 
 EVENTS = 30_000
-DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
 
 
 async def test_a_terminal_is_shown_phase_rate_and_time_left(home: Path, tenant: Tenant) -> None:

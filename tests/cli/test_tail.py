@@ -3,9 +3,7 @@
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import orjson
@@ -13,8 +11,7 @@ import pytest
 
 from ledger import Event, Ledger, Settings, Tenant
 from tests.exports.conftest import Counter, count_once
-
-DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
+from tests.support.command_line import DAICHO, next_line, running
 
 
 @pytest.fixture
@@ -22,21 +19,10 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"projection": "external"})
 
 
-@asynccontextmanager
-async def tailing(home: Path, tenant: Tenant, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *DAICHO, "tail", "-t", tenant.tenant_id, *options,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "DAICHO_HOME": str(home), "COLUMNS": "200"},
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(60):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+def tailing(
+    home: Path, tenant: Tenant, *options: str
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    return running(home, "tail", "-t", tenant.tenant_id, *options)
 
 
 async def tail(home: Path, tenant: Tenant, *options: str) -> list[str]:
@@ -53,11 +39,6 @@ def positions(lines: list[str]) -> list[int]:
 async def emit(tenant: Tenant, *run_ids: str, kind: str = "run.cancelled") -> None:
     for run_id in run_ids:
         await tenant.emitter.emit(Event(event_type=kind, tenant_id=tenant.tenant_id, run_id=run_id))
-
-
-async def next_line(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None
-    return (await process.stdout.readline()).decode()
 
 
 async def test_without_f_the_last_matching_events_are_printed_and_it_ends(home: Path, tenant: Tenant) -> None:

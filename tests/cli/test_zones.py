@@ -3,15 +3,14 @@
 import asyncio
 import os
 import re
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ledger import Settings, Tenant
+from tests.support.command_line import DAICHO
 
-DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
 AHEAD = timedelta(hours=9, minutes=30)
 ZONES = ("UTC0", "XXX-09:30")  # POSIX counts the other way round: the second is ahead of UTC
 TIME = re.compile(r"(?<!\d)(?:\d{4}-)?\d\d-\d\d \d\d:\d\d(?::\d\d)?")

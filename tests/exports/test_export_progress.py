@@ -4,7 +4,6 @@ import asyncio
 import os
 import pty
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ from ledger import Settings, Tenant
 from ledger.exports import FORMATS
 from tests.bench.filling import RUN_EVENTS, fill
 from tests.cli.test_progress_terminal import everything_on
+from tests.support.command_line import DAICHO
 
-DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
 EVENTS = 20_000
 
 

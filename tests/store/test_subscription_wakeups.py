@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -23,9 +22,9 @@ from ledger.store.server import Connection, DatabaseServer
 from ledger.store.subscription import Subscription
 from ledger.store.wakeup import Silence
 from projections import progress
+from tests.support.command_line import DAICHO
 from tests.support.waiting import eventually
 
-DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
 NEVER = 300.0
 
 

@@ -1,11 +1,42 @@
-"""The command line, called within the process of the tests."""
+"""The command line, called within the process of the tests, or as its user meets it: in one of its own."""
 
 import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from click.testing import CliRunner, Result
 
 from ledger.cli import main
+
+DAICHO = (sys.executable, "-c", "from ledger.cli import main; main()")
+
+
+@asynccontextmanager
+async def running(
+    home: Path, *words: str, stdout: int = asyncio.subprocess.PIPE
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process of it, for a minute at most; it is ended where it goes on afterwards."""
+    process = await asyncio.create_subprocess_exec(
+        *DAICHO, *words,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "DAICHO_HOME": str(home), "COLUMNS": "200"},
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(60):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def next_line(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    return (await process.stdout.readline()).decode()
 
 
 class CommandLine:
