@@ -104,8 +104,11 @@ class Sender:
     def _next_batch(self) -> list[Pending]:
         # Half of all that is not acknowledged, so that one half is being committed while the callers of the
         # other are woken and encode their next events; taking all would let client and server take turns.
-        half = (self._queue.events + self._flying_events() + 1) // FLIGHTS_MAX
-        return self._queue.take(min(max(BATCH_EVENTS_UNDIVIDED, half), self._batch_events_max))
+        # Where that would be a few, all go together: the rest would wait for a commit more.
+        events = self._queue.events + self._flying_events()
+        if events >= FLIGHTS_MAX * BATCH_EVENTS_UNDIVIDED:
+            events = (events + 1) // FLIGHTS_MAX
+        return self._queue.take(min(events, self._batch_events_max))
 
     def _is_busy(self) -> bool:
         return bool(self.repair or self._flying or not self._queue.is_empty)

@@ -70,6 +70,25 @@ async def test_what_waits_together_is_committed_together(tenant: Tenant) -> None
     assert len(commits) < 20  # one time per commit
 
 
+@pytest.mark.parametrize(
+    ("emitted", "batches"), [(16, [16]), (20, [20]), (31, [31]), (32, [16, 16]), (100, [50, 50])]
+)
+async def test_a_burst_is_divided_where_both_halves_are_worth_a_commit(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, emitted: int, batches: list[int]
+) -> None:
+    await tenant.emitter.emit_many([fact(tenant), fact(tenant)])
+    sent: list[int] = []
+    send_groups = tenant.store.send_groups
+
+    def counted(groups: list[Group], answered: Answered) -> bool:
+        sent.append(len(groups))
+        return send_groups(groups, answered)
+
+    monkeypatch.setattr(tenant.store, "send_groups", counted)
+    await asyncio.gather(*(tenant.emitter.emit(fact(tenant, n=n)) for n in range(emitted)))
+    assert sent == batches
+
+
 async def test_the_queue_is_bounded_and_everyone_still_gets_through(tenant: Tenant) -> None:
     limits = EmitterLimits(queue_events_max=5, queue_bytes_max=2**20, batch_events_max=3)
     emitter = EventEmitter(tenant.store, limits)
