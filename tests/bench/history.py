@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -63,31 +64,34 @@ async def _copy(connection: Any, records: list[tuple[Any, ...]]) -> None:
 
 def records_of(tenant_id: str, count: int, chance: random.Random) -> Iterator[tuple[Any, ...]]:
     """Rows of the log, their columns in the order of `_COLUMNS`."""
-    position = 0
-    under_way: list[tuple[str, Iterator[Said], list[int]]] = []
-    while position < count:
-        while len(under_way) < RUNS_AT_ONCE:
-            run_id = f"article-{chance.getrandbits(48):012x}"
-            under_way.append((run_id, _run(tenant_id, run_id, chance), [0]))
-        index = int(chance.random() * RUNS_AT_ONCE)
-        run_id, events, version = under_way[index]
-        said = next(events, None)
-        if said is None:
-            under_way.pop(index)
-            continue
-        position += 1
-        version[0] += 1
-        event_type, step_id, attempt, payload = said
+    for position, said in enumerate(islice(interleaved(tenant_id, chance), count), 1):
+        run_id, version, (event_type, step_id, attempt, payload) = said
         data = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
         if position % 1000 == 1:
             PAYLOAD_MODELS[event_type].model_validate_json(data, strict=True)
         at = START + timedelta(milliseconds=position * 5)
         salt = position.to_bytes(16)
         yield (
-            position, version[0], at + timedelta(milliseconds=3), at, UUID(int=position), attempt, 1, run_id,
+            position, version, at + timedelta(milliseconds=3), at, UUID(int=position), attempt, 1, run_id,
             event_type.value, step_id, "worker-1", None, data, salt,
             sha256(_COMMITMENT + salt + data).digest(),
         )  # fmt: skip
+
+
+def interleaved(tenant_id: str, chance: random.Random) -> Iterator[tuple[str, int, Said]]:
+    """What is said of run after run, without end: the run's id, the version, and what."""
+    under_way: list[tuple[str, Iterator[tuple[int, Said]]]] = []
+    while True:
+        while len(under_way) < RUNS_AT_ONCE:
+            run_id = f"article-{chance.getrandbits(48):012x}"
+            under_way.append((run_id, enumerate(_run(tenant_id, run_id, chance), 1)))
+        index = int(chance.random() * RUNS_AT_ONCE)
+        run_id, events = under_way[index]
+        said = next(events, None)
+        if said is None:
+            under_way.pop(index)
+        else:
+            yield run_id, *said
 
 
 def _run(tenant_id: str, run_id: str, chance: random.Random) -> Iterator[Said]:

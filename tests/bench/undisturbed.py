@@ -1,5 +1,5 @@
 """What a rebuild does to those who go on: the latency of appends at a steady rate from another process,
-with a projector following, without a rebuild and during one; several times in turn. Appends that are slower
+with a projector following, without a rebuild and during one; in several rounds. Appends that are slower
 than 99 of 100 are without a rebuild are told by the phase of the rebuild in which they began.
 
 The server is as one that has been in use: it has WAL files to use again. Making one anew, 16 MB of zeroes,
@@ -12,7 +12,8 @@ import statistics
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -51,42 +52,56 @@ class Phases:
                 print(f"  {phase}, {seconds:.1f} s: p99 {_p99(within):.2f} ms, {slow} slow ({share:.1%})")
 
 
+class Round(NamedTuple):
+    ratio: float
+    swap_ms: float
+    is_equal: bool
+    """Whether the live tables equal a fresh fold at the end."""
+
+
 async def measure(ledger: Ledger, events: int, seconds: float, rate: int, rounds: int) -> None:
+    done = [await _round(ledger, events, seconds, rate) for _ in range(rounds)]
+    ratios = [each.ratio for each in done]
+    shown = " ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(
+        f"latency p99 during a rebuild / alone: {statistics.median(ratios):.2f} ({shown}; wanted 2 or less)"
+    )
+    print(f"live tables locked for {max(each.swap_ms for each in done):.1f} ms at most (wanted 50 or less)")
+    print(f"live == fresh fold: {all(each.is_equal for each in done)}")
+
+
+async def _round(ledger: Ledger, events: int, seconds: float, rate: int) -> Round:
+    """With a tenant of its own: a log is larger after a round than before it."""
     tenant_id = f"bench-{uuid4().hex[:8]}"
     await ledger.tenants.create_tenant_db(tenant_id, "Benchmark")
     tenant = await ledger.tenant(tenant_id)
     await append_history(tenant, events)
     await rebuild(tenant)
-    ratios: list[float] = []
-    swaps: list[float] = []
+    async with _followed(tenant):
+        await _recycle_wal(tenant)
+        alone, _ = await _emitting(ledger, tenant, rate, asyncio.sleep(seconds))
+        phases = Phases()
+        work = rebuild(tenant, progress=phases.progress)
+        meanwhile, report = await _emitting(ledger, tenant, rate, work)
+    _show("alone", alone)
+    _show(f"during a rebuild of {report.seconds:.0f} s", meanwhile)
+    phases.show(meanwhile, _p99(alone))
+    return Round(_p99(meanwhile) / _p99(alone), report.swap_ms, (await verify(tenant)).ok)
+
+
+@asynccontextmanager
+async def _followed(tenant: Tenant) -> AsyncIterator[None]:
+    """A projector follows, and is at the head in the end."""
     projector = Projector(tenant.store)
     following = asyncio.create_task(projector.run_until_cancelled())
     try:
-        for _ in range(rounds):
-            await _recycle_wal(tenant)
-            alone, _ = await _emitting(ledger, tenant, rate, asyncio.sleep(seconds))
-            phases = Phases()
-            work = rebuild(tenant, progress=phases.progress)
-            meanwhile, report = await _emitting(ledger, tenant, rate, work)
-            _show("alone", alone)
-            _show(f"during a rebuild of {report.seconds:.0f} s", meanwhile)
-            phases.show(meanwhile, _p99(alone))
-            ratios.append(_p99(meanwhile) / _p99(alone))
-            swaps.append(report.swap_ms)
+        yield
     finally:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await following
+        await projector.catch_up()
         await projector.close()
-    shown = " ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(
-        f"latency p99 during a rebuild / alone: {statistics.median(ratios):.2f} ({shown}; wanted 2 or less)"
-    )
-    print(f"live tables locked for {max(swaps):.1f} ms at most (wanted 50 or less)")
-    projector = Projector(tenant.store)
-    await projector.catch_up()
-    await projector.close()
-    print(f"live == fresh fold: {(await verify(tenant)).ok}")
 
 
 async def _recycle_wal(tenant: Tenant) -> None:
