@@ -256,6 +256,7 @@ class _Shape:
     json_places: tuple[int, ...]
     values: Callable[[Any], tuple[Any, ...]]
     """Of a row, in the order of the columns."""
+    key: Callable[[Any], tuple[Any, ...]]
 
 
 _SHAPES: dict[type[Row], _Shape] = {}  # of row classes, which live as long as the process
@@ -277,7 +278,9 @@ def _shape(row_type: type[Row]) -> _Shape:
         annotations = get_type_hints(row_type)
         named = {field.name: annotations[field.name] for field in fields(row_type)}  # type: ignore[arg-type]
         of_json = [place for place, kind in enumerate(named.values()) if Json in kinds_of(kind)]
-        shape = _SHAPES[row_type] = _Shape(named, tuple(of_json), _values_of(tuple(named)))
+        shape = _SHAPES[row_type] = _Shape(
+            named, tuple(of_json), _values_of(tuple(named)), _values_of(row_type.KEY)
+        )
     return shape
 
 
@@ -287,7 +290,7 @@ def _values_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def key_of(row: Row) -> tuple[Any, ...]:
-    return tuple(getattr(row, name) for name in row.KEY)
+    return _shape(type(row)).key(row)
 
 
 def to_record(row: Row) -> tuple[Any, ...]:
