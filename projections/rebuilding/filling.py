@@ -29,14 +29,13 @@ Digests = dict[type[Row], TableDigest]
 
 @dataclass(frozen=True)
 class Fill:
-    """The job of a rebuild's workers, of which there are so many: to fold streams up to `position` into the
-    tables of these names. `appends_are_many` is so at first; each looks for itself then."""
+    """The job of a rebuild's workers: to fold streams up to `position` into the tables of these names.
+    `appends_are_many` is so at first; each looks for itself then."""
 
     database: TenantDatabase
     projection: Projection[Any]
     position: int
     names: Names
-    workers: int
     appends_are_many: bool
 
     @asynccontextmanager
@@ -64,7 +63,7 @@ class _Filler:
             begun = time.monotonic()
             await copying.arrived()
             if await self._appends.look(self._reader):
-                await rest(worked_seconds + time.monotonic() - begun, job.workers)
+                await rest(worked_seconds + time.monotonic() - begun)
 
         async with self._reader.transaction(readonly=True):
             pause = give_way if await self._appends.look(self._reader) else None

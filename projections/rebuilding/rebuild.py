@@ -193,8 +193,12 @@ class _Rebuild:
         names = {table.row_type: table.name for table in tables}
         digests: Digests = {row_type: TableDigest() for row_type in names}
         are_many = await self._appends.look(connection)
-        job = Fill(self._tenant.database, self._projection, position, names, workers, are_many)
-        for result in await perform(job, spans_of(position), workers, self._folded):
+        job = Fill(self._tenant.database, self._projection, position, names, are_many)
+
+        async def one_is_enough() -> bool:
+            return await self._appends.look(connection)
+
+        for result in await perform(job, spans_of(position), workers, self._folded, one_is_enough):
             for row_type, digest in result.items():
                 digests[row_type].merge(digest)
         return digests
@@ -202,7 +206,7 @@ class _Rebuild:
     async def _index(self, worker: Connection, holder: Connection, tables: Sequence[NewTable]) -> None:
         async def give_way(worked_seconds: float) -> None:
             if await self._appends.look(worker):
-                await rest(worked_seconds, 1)
+                await rest(worked_seconds)
 
         if await self._appends.look(worker):
             await build_indexes([worker], tables, give_way)

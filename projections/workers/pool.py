@@ -1,11 +1,13 @@
-"""Pool: the parts of a job, done by so many processes, or by this one where there is little to do."""
+"""Pool: the parts of a job, done by so many processes, or by this one where there is little to do. While one
+is enough, those beyond the first wait, or are not even started."""
 
 import asyncio
 import contextlib
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -16,6 +18,9 @@ from projections.workers.job import Folded, Job
 WORKERS_MAX = 64
 EVENTS_OF_WORKER = 50_000
 """A process takes as long to start as some ten thousand events take to fold."""
+ASK_SECONDS = 0.1
+
+Asked = Callable[[], Awaitable[bool]]
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -35,17 +40,37 @@ def workers_for(events: int, wanted: int | None) -> int:
     return min(os.cpu_count() or 1, events // EVENTS_OF_WORKER, WORKERS_MAX)
 
 
-async def perform(job: Job[P, R], parts: Sequence[P], workers: int, folded: Folded) -> list[R]:
-    """The results for all parts, in any order. The first failure ends all workers and is raised;
-    WorkerLost where a process was killed."""
-    waiting = iter(parts)
+async def perform(
+    job: Job[P, R],
+    parts: Sequence[P],
+    workers: int,
+    folded: Folded,
+    one_is_enough: Asked | None = None,
+) -> list[R]:
+    """The results for all parts, in any order. `one_is_enough` is asked before each part that the first
+    process does not do. The first failure ends all and is raised; WorkerLost where a process was killed."""
     results: list[R] = []
     if not workers:
         async with job.open() as opened:
-            for part in waiting:
+            for part in parts:
                 results.append(await opened.perform(part, folded))
         return results
-    await together(_keep_busy(job, waiting, results, folded) for _ in range(min(workers, len(parts))))
+    waiting = deque(parts)
+
+    async def may_begin() -> bool:
+        return bool(waiting)
+
+    async def may_help() -> bool:
+        while waiting and one_is_enough is not None:
+            if not await one_is_enough():
+                break
+            await asyncio.sleep(ASK_SECONDS)
+        return bool(waiting)
+
+    helpers = min(workers, len(parts)) - 1
+    await together(
+        _keep_busy(job, waiting, results, folded, may_work) for may_work in (may_begin, *[may_help] * helpers)
+    )
     return results
 
 
@@ -59,11 +84,15 @@ async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise failures.exceptions[0] from None
 
 
-async def _keep_busy(job: Job[P, R], waiting: Any, results: list[R], folded: Folded) -> None:
+async def _keep_busy(
+    job: Job[P, R], waiting: deque[P], results: list[R], folded: Folded, may_work: Asked
+) -> None:
+    if not await may_work():
+        return
     async with _worker() as worker:
         await _say(worker, job)
-        for part in waiting:
-            await _say(worker, part)
+        while await may_work():
+            await _say(worker, waiting.popleft())
             while True:
                 kind, value = await _hear(worker)
                 if kind == "folded":

@@ -30,7 +30,7 @@ def _prepare(point: str) -> Any:
         case "in the middle of filling":
             whole = rebuild_module.perform
 
-            async def perform(job: Any, parts: Any, workers: int, folded: Any) -> Any:
+            async def perform(job: Any, parts: Any, workers: int, folded: Any, _: Any) -> Any:
                 await whole(job, parts[: len(parts) // 2], workers, folded)
                 at_it = asyncio.Event()
                 again = parts[len(parts) // 2 :] * 5_000

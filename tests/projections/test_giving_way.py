@@ -1,12 +1,16 @@
 """Giving way to appends: noticed by the head, and work in turn that comes to the same."""
 
+import asyncio
+from asyncio.subprocess import Process
+from contextlib import AbstractAsyncContextManager
+
 import pytest
 from database_rows import busy_run, catch_up, connected, live_records
 
 from ledger import Settings, Tenant
 from projections import rebuild, verify
 from projections.rebuilding.new_tables import build_indexes
-from projections.workers import Span, giving_way
+from projections.workers import Span, giving_way, pool, ranges
 from projections.workers.giving_way import Appends
 from projections.workers.reading import pages_of_streams, streams_of_span
 
@@ -37,16 +41,21 @@ async def test_the_head_is_looked_at_seldom(tenant: Tenant, monkeypatch: pytest.
     assert await appends.look(connection), "what it knew is what it answers; the connection is closed"
 
 
-async def test_the_more_work_the_longer_each_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_rests_three_times_as_long_as_it_worked(monkeypatch: pytest.MonkeyPatch) -> None:
     rested: list[float] = []
 
     async def sleep(seconds: float) -> None:
         rested.append(seconds)
 
     monkeypatch.setattr(giving_way.asyncio, "sleep", sleep)
-    for workers in (0, 1, 2, 4):
-        await giving_way.rest(1.0, workers)
-    assert rested == [3.0, 3.0, 7.0, 15.0]
+    await giving_way.rest(1.5)
+    assert rested == [4.5]
+
+
+async def test_several_who_wait_look_at_the_head_by_one_connection(tenant: Tenant) -> None:
+    appends = Appends()
+    async with connected(tenant) as connection:
+        assert await asyncio.gather(*(appends.look(connection) for _ in range(10))) == [False] * 10
 
 
 async def test_pages_in_turn_hold_the_same_events(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,3 +97,33 @@ async def test_a_rebuild_that_gives_way_comes_to_the_same(
     assert await live_records(tenant) == before
     assert (await verify(tenant)).ok
     assert connections == [1], "indexes are made one by one"
+
+
+async def test_while_many_append_one_worker_is_enough_and_when_they_stop_others_come(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "EVENTS_OF_RANGE", 8)
+    monkeypatch.setattr(pool, "ASK_SECONDS", 0.01)
+    for number in range(6):
+        await busy_run(tenant, f"run-{number}")
+    started: list[int] = []
+    begin = pool._worker
+
+    def counted() -> AbstractAsyncContextManager[Process]:
+        started.append(1)
+        return begin()
+
+    monkeypatch.setattr(pool, "_worker", counted)
+
+    async def always(appends: Appends, connection: object) -> bool:
+        return True
+
+    async def until_one_has_begun(appends: Appends, connection: object) -> bool:
+        return not started
+
+    for are_many, processes in ((always, 1), (until_one_has_begun, 3)):
+        monkeypatch.setattr(Appends, "look", are_many)
+        started.clear()
+        await rebuild(tenant, workers=3)
+        assert len(started) == processes
+        assert (await verify(tenant)).ok
