@@ -10,10 +10,6 @@ from hashlib import sha256
 _MODULUS = 2**256
 
 
-def _number(row: bytes) -> int:
-    return int.from_bytes(sha256(row).digest())
-
-
 class TableDigest:
     __slots__ = ("rows", "total")
 
@@ -34,11 +30,6 @@ class TableDigest:
         gone.add(rows)
         self.total = (self.total - gone.total) % _MODULUS
         self.rows -= gone.rows
-
-    def replace(self, before: bytes, after: bytes) -> None:
-        """Takes in a row in place of one that was taken in before."""
-        difference = _number(after) - _number(before)
-        self.total = (self.total + difference) % _MODULUS
 
     def merge(self, other: "TableDigest") -> None:
         """Takes in all that `other` took in."""

@@ -80,8 +80,9 @@ class CatchUp:
         touched = {event.run_id for event in events}
         if len(self._states.keys() | touched) > RUNS_REMEMBERED_MAX:
             await self._forget()
-        begun = {event.run_id for event in events if first_of_stream(event)}
-        await self._load(touched - begun - self._states.keys())
+        unknown = touched - self._states.keys()
+        begun = unknown & {event.run_id for event in events if first_of_stream(event)}
+        await self._load(unknown - begun)
         self._states |= {run_id: self.projection.new_state(run_id) for run_id in begun}
         for event in events:
             fold_one(self.projection, self._states[event.run_id], event)
@@ -117,7 +118,8 @@ class CatchUp:
             key = (row_type, *key_of(row))
             encoded = encoder_of(row_type)(row)
             if key in self._known:
-                self.digests[row_type].replace(self._known[key], encoded)
+                self.digests[row_type].remove([self._known[key]])
+                self.digests[row_type].add([encoded])
                 changed.append(row)
             else:
                 new.setdefault(row_type, []).append(encoded)
