@@ -1,71 +1,53 @@
 """The command line: `daicho`."""
 
+from importlib import import_module
 from importlib.metadata import version
 
 import click
 
-from ledger.cli import (
-    auditing,
-    blobs,
-    doctoring,
-    erasing,
-    exporting,
-    following,
-    listing,
-    llm,
-    migrating,
-    projecting,
-    prompting,
-    reading,
-    searching,
-    serving,
-    tailing,
-    tenants,
-    upkeep,
-    writing,
-)
-
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+MODULES = {
+    "auditing": ("timeline", "state", "table", "explain", "diff", "lineage", "replay"),
+    "blobs": ("blob",),
+    "doctoring": ("doctor",),
+    "erasing": ("erase",),
+    "exporting": ("export", "import"),
+    "following": ("follow",),
+    "listing": ("runs",),
+    "llm": ("llm",),
+    "migrating": ("migrate",),
+    "projecting": ("rebuild", "verify"),
+    "prompting": ("prompts",),
+    "reading": ("status",),
+    "schemas": ("schema",),
+    "searching": ("search", "stats"),
+    "serving": ("server",),
+    "tailing": ("tail",),
+    "tenants": ("tenant",),
+    "writing": ("init", "demo", "emit"),
+}
+"""Of this package, with the commands that each has."""
+FUNCTIONS = {"import": "import_"}
+"""Of commands whose names Python has taken."""
 
 
-@click.group(context_settings=CONTEXT)
+class Commands(click.Group):
+    """Its commands' modules are imported when they are asked for: no command needs them all, and what all of
+    them import takes longer than most commands do."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(name for names in MODULES.values() for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for module, names in MODULES.items():
+            if cmd_name in names:
+                commands = vars(import_module(f"{__name__}.{module}"))
+                command: click.Command = commands[FUNCTIONS.get(cmd_name, cmd_name)]
+                return command
+        return None
+
+
+@click.command(cls=Commands, context_settings=CONTEXT)
 @click.version_option(version("daicho"), prog_name="daicho")
 def main() -> None:
     """daicho, an event-sourced run ledger for AI pipelines."""
-
-
-for command in (
-    writing.init,
-    writing.demo,
-    tenants.tenant,
-    serving.server,
-    migrating.migrate,
-    writing.emit,
-    prompting.prompts,
-    llm.llm,
-    tailing.tail,
-    following.follow,
-    listing.runs,
-    auditing.timeline,
-    auditing.state,
-    auditing.table,
-    auditing.explain,
-    auditing.diff,
-    auditing.lineage,
-    auditing.replay,
-    searching.search,
-    searching.stats,
-    auditing.schema,
-    exporting.export,
-    exporting.import_,
-    projecting.rebuild,
-    projecting.verify,
-    erasing.erase,
-    doctoring.doctor,
-    reading.status,
-    blobs.blob,
-):
-    main.add_command(command)
-
-blobs.blob.add_command(upkeep.gc)
-blobs.blob.add_command(upkeep.fsck)

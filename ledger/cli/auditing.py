@@ -1,4 +1,4 @@
-"""Commands that replay: timeline, state, table, replay, diff, explain, lineage, schema."""
+"""Commands that replay: timeline, state, table, replay, diff, explain, lineage."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,6 @@ from ledger.cli.answers.explain import explain_view
 from ledger.cli.answers.lineage import lineage_dot, lineage_view
 from ledger.cli.answers.state import replay_view, rows_view, state_view
 from ledger.cli.answers.timeline import entry_line, timeline_view
-from ledger.cli.forms import FORMS, schema_of_form
 from ledger.cli.piping import ends_with_its_reader
 from ledger.cli.points import POINT, at_option
 from ledger.cli.running import (
@@ -24,7 +23,6 @@ from ledger.cli.running import (
     print_json_line,
     runs_async,
     tenant_option,
-    without_async,
 )
 from projections.audit import AuditQueries, Point, TimelineEntry
 from projections.audit.bodies import BodyChange
@@ -264,14 +262,3 @@ async def lineage(
         print_json(found)
     else:
         out.print(lineage_view(found))
-
-
-@click.command()
-@click.argument("name", metavar="[COMMAND]", required=False, type=click.Choice(list(FORMS)))
-@without_async
-def schema(name: str | None) -> None:
-    """Print the JSON Schema of what a reading command prints with --json; without COMMAND, of all of them.
-
-    Of `daicho prompts list` it is prompts-list; runs-at is that of `daicho runs --at`.
-    """
-    print_json(schema_of_form(name) if name else {each: schema_of_form(each) for each in FORMS})

@@ -19,6 +19,7 @@ from ledger.cli.running import (
     runs_async,
     tenant_option,
 )
+from ledger.cli.upkeep import fsck, gc
 from ledger.contract.artifact_ref import ROOT
 from ledger.tenant import Tenant
 from projections.listing import newest_artifact
@@ -124,3 +125,7 @@ async def _found(tenant: Tenant, digest_or_path: str) -> tuple[Digest, ArtifactR
 async def _standard_input() -> AsyncIterator[bytes]:
     while block := await asyncio.to_thread(sys.stdin.buffer.read, FILE_BLOCK_BYTES):
         yield block
+
+
+blob.add_command(gc)
+blob.add_command(fsck)

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -66,5 +67,9 @@ def test_every_command_of_daicho_is_documented() -> None:
     from ledger.cli import main
 
     documented = README + "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
-    missing = [name for name in main.commands if not re.search(rf"daicho {name}\b", documented)]
+    missing = [
+        name
+        for name in main.list_commands(click.Context(main))
+        if not re.search(rf"daicho {name}\b", documented)
+    ]
     assert not missing, f"not in README.md or docs/: {missing}"
