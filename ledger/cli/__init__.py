@@ -32,8 +32,7 @@ FUNCTIONS = {"import": "import_"}
 
 
 class Commands(click.Group):
-    """Its commands' modules are imported when they are asked for: no command needs them all, and what all of
-    them import takes longer than most commands do."""
+    """Imports a command's module when the command is asked for: none needs what the others import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(name for names in MODULES.values() for name in names)
