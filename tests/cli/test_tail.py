@@ -1,4 +1,4 @@
-"""`daicho tail` as its user meets it: a process of its own, its output, its exit code."""
+"""`daicho tail`: what it prints, and as a process of its own how it follows and ends."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from ledger import Event, Ledger, Settings, Tenant
 from tests.exports.conftest import Counter, count_once
-from tests.support.command_line import DAICHO, next_line, running
+from tests.support.command_line import DAICHO, CommandLine, next_line, running
 
 
 @pytest.fixture
@@ -26,10 +26,9 @@ def tailing(
 
 
 async def tail(home: Path, tenant: Tenant, *options: str) -> list[str]:
-    async with tailing(home, tenant, *options) as process:
-        printed, complaints = await process.communicate()
-    assert (process.returncode, complaints) == (0, b"")
-    return printed.decode().splitlines()
+    done = await CommandLine(home).result("tail", "-t", tenant.tenant_id, *options)
+    assert (done.exit_code, done.stderr) == (0, "")
+    return done.stdout.splitlines()
 
 
 def positions(lines: list[str]) -> list[int]:

@@ -1,15 +1,16 @@
 """Times in a terminal are the reader's own, whatever zone that is; in JSON they are UTC."""
 
-import asyncio
-import os
 import re
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from ledger import Settings, Tenant
-from tests.support.command_line import DAICHO
+from tests.support.command_line import CommandLine
+
+Said = Callable[[str, str], Awaitable[str]]
 
 AHEAD = timedelta(hours=9, minutes=30)
 ZONES = ("UTC0", "XXX-09:30")  # POSIX counts the other way round: the second is ahead of UTC
@@ -32,7 +33,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_times_are_the_readers_own_in_a_terminal_and_utc_in_json(
-    home: Path, tenant: Tenant, command: str
+    tenant: Tenant, said: Said, command: str
 ) -> None:
     async with tenant.run("run-1", prompt_pack="mock_pack") as run:
         with pytest.raises(ConnectionError):
@@ -40,11 +41,11 @@ async def test_times_are_the_readers_own_in_a_terminal_and_utc_in_json(
                 raise ConnectionError("reset by peer")
         async with run.step("draft"):
             pass
-    at_home, abroad = [TIME.findall(await said(home, tenant, zone, command)) for zone in ZONES]
+    at_home, abroad = [TIME.findall(await said(zone, command)) for zone in ZONES]
     assert at_home
     moved = [instant(theirs) - instant(ours) for ours, theirs in zip(at_home, abroad, strict=True)]
     assert set(moved) == {AHEAD}
-    in_json = [await said(home, tenant, zone, f"{command} --json") for zone in ZONES]
+    in_json = [await said(zone, f"{command} --json") for zone in ZONES]
     assert in_json[0] == in_json[1]
     assert re.search(r"T\d\d:\d\d:\d\d(\.\d+)?Z\"", in_json[0])
     assert not re.search(r"T\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d", in_json[0])
@@ -56,13 +57,16 @@ def instant(shown: str) -> datetime:
     return datetime.fromisoformat(whole)
 
 
-async def said(home: Path, tenant: Tenant, zone: str, command: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *DAICHO, *command.split(), "-t", tenant.tenant_id,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "DAICHO_HOME": str(home), "TZ": zone},
-    )  # fmt: skip
-    async with asyncio.timeout(60):
-        printed, _ = await process.communicate()
-    assert process.returncode == 0
-    return printed.decode()
+@pytest.fixture
+def said(daicho: CommandLine, tenant: Tenant) -> Iterator[Said]:
+    with pytest.MonkeyPatch.context() as environment:
+
+        async def said(zone: str, command: str) -> str:
+            environment.setenv("TZ", zone)
+            time.tzset()
+            code, printed = await daicho(*command.split(), "-t", tenant.tenant_id)
+            assert code == 0, printed
+            return printed
+
+        yield said
+    time.tzset()
